@@ -1,0 +1,103 @@
+"""What every script of this repository shares: typed flags, one-line errors and exit statuses.
+
+A script is a `parse_args(argv)` and a function of the parsed flags, joined at its end by
+
+    if __name__ == "__main__":
+        sys.exit(cli.main(parse_args, train))
+
+| what happens                                             | one line on standard error | exit |
+| -------------------------------------------------------- | -------------------------- | ---- |
+| a wrong flag, or `ValueError` / `OSError` before the run | what is wrong              | 2    |
+| `RunFailed`: a failure in the middle of a run            | what happened, what is left| 1    |
+| `Interrupted`: Ctrl-C or SIGTERM                         | how to go on               | 128 + the signal |
+"""
+import argparse
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class RunFailed(Exception):
+    """A run that broke off in the middle; what it had saved is still good."""
+
+
+class Interrupted(Exception):
+    """A run that was told to stop and has saved its state. `signum` is the signal that said so."""
+
+    def __init__(self, message, signum=signal.SIGINT):
+        super().__init__(message)
+        self.signum = signum
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` that shows defaults in `--help` and answers a wrong flag with one line, exit 2."""
+
+    def __init__(self, module, description):
+        super().__init__(prog=f"python -m {module}", description=description, allow_abbrev=False,
+                         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
+
+    def parse(self, argv=None):
+        """Parse `argv` (default: the command line) and also note in `given` which flags were typed there."""
+        config = self.parse_args(argv)
+        untouched = object()  # argparse leaves alone what the namespace already holds: defaults stay `untouched`
+        typed = self.parse_args(argv, argparse.Namespace(**{name: untouched for name in vars(config)}))
+        config.given = sorted(name for name, value in vars(typed).items() if value is not untouched)
+        return config
+
+
+def number(kind, at_least=None, above=None, at_most=None, infinite=False):
+    """An argparse `type`: an `int` or `float` within bounds; NaN never, infinity only where `infinite`."""
+    bounds = [f"at least {at_least}" if at_least is not None else "", f"above {above}" if above is not None else "",
+              f"at most {at_most}" if at_most is not None else ""]
+    wanted = " ".join(["a whole number" if kind is int else "a number", " and ".join(filter(None, bounds))]).strip()
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be {wanted}, not {text!r}") from None
+        if (value != value or (math.isinf(value) and not infinite)
+                or (at_least is not None and value < at_least) or (above is not None and value <= above)
+                or (at_most is not None and value > at_most)):
+            raise argparse.ArgumentTypeError(f"must be {wanted}, not {text}")
+        return value
+
+    return parse
+
+
+positive_int = number(int, at_least=1)
+positive_float = number(float, above=0)
+
+
+def one_line(error):
+    """The message of `error` on a single line; an `OSError` as "reason: file"."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return " ".join(str(error).split())
+
+
+def main(parse_args, function, argv=None):
+    """Run `function(parse_args(argv))` as a script: returns the exit status, prints errors as one line."""
+    config = parse_args(argv)
+    try:
+        function(config)
+        sys.stdout.flush()
+    except (ValueError, OSError, RunFailed, Interrupted) as error:
+        if isinstance(error, BrokenPipeError):  # `… | head` has read enough: nothing is wrong
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        status = {RunFailed: 1, Interrupted: 128 + getattr(error, "signum", 0)}.get(type(error), 2)
+        word = "stopped" if isinstance(error, Interrupted) else "error"
+        print(f"{word}: {one_line(error)}", file=sys.stderr)
+        return status
+    except KeyboardInterrupt:  # outside a training loop there is nothing to save
+        print("stopped: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 0

@@ -1,0 +1,104 @@
+"""Palindromes: the toy data of Part 1, decimal (2019 edition) and binary (2020 edition).
+
+A network reads all symbols of a palindrome but the last and has to name the last, which is the first one it read. Both
+datasets give single examples (`ds[i]`, for a `DataLoader`) and whole batches at once (`ds.batch(128, generator)`, which
+is what the train script uses: no Python loop over examples or digits).
+"""
+import sys
+
+import torch
+from torch.utils.data import Dataset
+
+
+class PalindromeDataset(Dataset):
+    """Decimal palindromes of length T = `seq_length`: the first ceil(T/2) digits are uniform on 0–9, the rest mirrors.
+
+    `ds[i]` is a fresh random example whatever `i` is. Raises `ValueError` for T < 2, which leaves nothing to read.
+    """
+
+    alphabet = 10  # distinct input symbols: the width of a one-hot digit
+    num_classes = 10
+    chance = 1 / 10  # accuracy of the best guess that has not looked
+
+    def __init__(self, seq_length):
+        if seq_length < 2:
+            raise ValueError(f"a palindrome has at least 2 digits, one to read and one to predict, not {seq_length}")
+        self.seq_length = seq_length
+        self.num_inputs = seq_length - 1
+
+    def palindromes(self, batch_size, generator=None):
+        """Draw `batch_size` palindromes, int64 of shape (batch_size, T), from a CPU `generator` (None: torch's own)."""
+        half = torch.randint(10, (batch_size, (self.seq_length + 1) // 2), generator=generator)
+        return torch.cat([half, half[:, :self.seq_length // 2].flip(1)], dim=1)
+
+    def generate_palindrome(self):
+        """One whole palindrome, int64 of shape (T,)."""
+        return self.palindromes(1)[0]
+
+    def batch(self, batch_size, generator=None):
+        """Draw a batch: digits (batch_size, T - 1) float32 and labels (batch_size,) int64."""
+        palindromes = self.palindromes(batch_size, generator)
+        return palindromes[:, :-1].float(), palindromes[:, -1]
+
+    def __len__(self):
+        return sys.maxsize
+
+    def __getitem__(self, index):
+        digits, labels = self.batch(1)
+        return digits[0], int(labels[0])
+
+
+class BinaryPalindromeDataset(PalindromeDataset):
+    """Binary palindromes of the 2020 edition, from `seq_length` = L, an even number (else `ValueError`).
+
+    L/2 integers uniform on 0–8 are written in binary without leading zeros and concatenated; the string is reversed
+    with probability 1/2, then mirrored, then padded on the left to 4L + 2 symbols: 0 is the pad, 1 stands for '0' and 2
+    for '1'. The network reads the first 4L + 1 symbols; the label is the last bit. Two labels in three are 1: a string's
+    first bit is 1 unless its integer is 0 (8/9), a reversed string's is 1 for odd integers (4/9), and the mean is 2/3.
+    """
+
+    alphabet = 3
+    num_classes = 2
+    chance = 2 / 3
+    # Row k holds the binary digits of the integer k, leading digit first; LENGTHS says how many of them count.
+    LENGTHS = torch.tensor([len(f"{k:b}") for k in range(9)])
+    BITS = torch.tensor([[int(bit) for bit in f"{k:b}".ljust(4, "0")] for k in range(9)])
+
+    def __init__(self, seq_length):
+        if seq_length < 2 or seq_length % 2:
+            raise ValueError(f"the length L of a binary palindrome is an even number from 2 on, not {seq_length}")
+        self.seq_length = seq_length
+        self.num_inputs = 4 * seq_length + 1
+
+    def palindromes(self, batch_size, generator=None):
+        """Draw `batch_size` padded palindromes, int64 of shape (batch_size, 4L + 2)."""
+        integers = torch.randint(9, (batch_size, self.seq_length // 2), generator=generator)
+        reverse = torch.randint(2, (batch_size, 1), generator=generator).bool()
+        lengths = self.LENGTHS[integers]
+        ends = lengths.cumsum(dim=1)
+        total = ends[:, -1:]  # bits in the half string, different in each row
+        # Every integer offers four bits (batch, L/2, 4); the column of a bit is its place in the half string.
+        bit = torch.arange(4)
+        columns = ((ends - lengths).unsqueeze(2) + bit).flatten(1)
+        counts = (bit < lengths.unsqueeze(2)).flatten(1)
+        symbols = self.BITS[integers].flatten(1) + 1
+        columns = torch.where(reverse, total - 1 - columns, columns)
+        # Bits that do not count go to one spare column behind the palindrome, which is cut off again.
+        width = 4 * self.seq_length + 2
+        left = torch.where(counts, width - 2 * total + columns, width)
+        right = torch.where(counts, width - 1 - columns, width)
+        padded = torch.zeros(batch_size, width + 1, dtype=torch.int64)
+        return padded.scatter_(1, left, symbols).scatter_(1, right, symbols)[:, :width]
+
+    def batch(self, batch_size, generator=None):
+        """Draw a batch: symbols (batch_size, 4L + 1) float32, each 0, 1 or 2, and labels (batch_size,) int64, 0 or 1."""
+        symbols, last = super().batch(batch_size, generator)
+        return symbols, last - 1
+
+
+DATASETS = {"palindrome": PalindromeDataset, "binary_palindrome": BinaryPalindromeDataset}
+
+
+def make_dataset(name, input_length):
+    """The dataset `name` for the train script's `--input_length`: T - 1 for decimal palindromes, L for binary ones."""
+    return PalindromeDataset(input_length + 1) if name == "palindrome" else BinaryPalindromeDataset(input_length)

@@ -1,0 +1,24 @@
+"""The peephole LSTM (Question 1.4 of 2020): its gates look at the cell state c(t-1) instead of h(t-1)."""
+import torch
+
+from part1.recurrent import RecurrentNetwork
+
+
+class PeepLSTM(RecurrentNetwork):
+    """The LSTM with peephole connections of the 2020 edition: only c recurs, h(t) is nothing but an output.
+
+    Parameters W_*x, W_*h, b_* for * in f, i, o, then W_cx, b_c, W_ph, b_p: 4nd + 3n² + 4n in the cell. For the arguments
+    see `RecurrentNetwork`. The idea of peepholes: Gers & Schmidhuber, IJCNN 2000.
+    """
+
+    gates = "fioc"
+    recurrent = "fio"
+    state = ("h", "c")
+
+    def step(self, x, h, c):
+        f = torch.sigmoid(x @ self.W_fx.T + c @ self.W_fh.T + self.b_f)
+        i = torch.sigmoid(x @ self.W_ix.T + c @ self.W_ih.T + self.b_i)
+        o = torch.sigmoid(x @ self.W_ox.T + c @ self.W_oh.T + self.b_o)
+        c = torch.sigmoid(x @ self.W_cx.T + self.b_c) * i + c * f
+        h = torch.tanh(c) * o
+        return h, c

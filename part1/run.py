@@ -1,0 +1,371 @@
+"""What every training run shares, in Part 1 and Part 2: device, seed, output folder, metrics file, checkpoint, resume.
+
+A run is one folder with `config.json` (its flags), `metrics.csv` (a row an evaluation) and `checkpoint.pt` (everything
+needed to go on to the same bits). The train scripts keep their loop in plain sight and use this module like so:
+
+    current = run.Run("part1.train", config)       # device, seed; with --resume the checkpoint's flags; writes nothing
+    ... build data, model and optimizer from current.config ...
+    with current.keep(model=model, optimizer=optimizer, generator=generator):
+        for step in current.steps():               # progress bar; Ctrl-C saves and ends here
+            ... one update, then now and then ...
+            current.log(loss=..., accuracy=...)
+            current.save()
+"""
+import os
+
+# OpenMP threads that spin while they wait make a run on a busy machine tens of times slower. torch reads this once,
+# when it is imported, so scripts import this module before torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuDNN's LSTM repeats its bits only with a fixed workspace
+
+import contextlib
+import csv
+import errno
+import fcntl
+import hashlib
+import io
+import json
+import math
+import pickle
+import signal
+import sys
+import threading
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from part1 import cli
+
+# Vanishing gradients fill a backward pass with denormal numbers, which the processor handles nine times slower.
+# Threads that torch starts later inherit the setting.
+torch.set_flush_denormal(True)
+torch.backends.cudnn.deterministic = True
+torch.backends.cudnn.benchmark = False
+
+NOT_A_SETTING = {"given", "output", "resume"}  # flags that say where and how, not what is trained
+CHECKPOINT_KEYS = {"script", "config", "step", "seconds", "parts", "random", "extra"}
+
+
+def add_flags(parser, train_steps):
+    """Add the flags of every training run to `parser`."""
+    parser.add_argument("--train_steps", type=cli.positive_int, default=train_steps,
+                        help="number of updates; may grow with --resume")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--seed", type=cli.number(int, at_least=0, at_most=2**63 - 1), default=0,
+                        help="of the weights, the data and everything else random")
+    parser.add_argument("--output", type=Path, help="folder of the run (default: a fresh one under runs/)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --output, to the same bits")
+
+
+def choose_device(name):
+    """The `torch.device` called `name`; "auto" takes CUDA, then MPS, then the CPU. One that is not here: `ValueError`."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"--device is one of auto, cpu, cuda, cuda:N and mps, not {name!r}")
+    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[device.type]
+    if (device.index or 0) >= here:
+        raise ValueError(f"there is no device {name} here ({here} of type {device.type})")
+    return device
+
+
+def generator(seed, purpose):
+    """A CPU `torch.Generator` for one `purpose` of the run `seed`: streams of different purposes are independent."""
+    digest = hashlib.sha256(f"{seed} {purpose}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def shorter(path):
+    """`path` as seen from here, where that is shorter."""
+    return min(str(path), os.path.relpath(path), key=len)
+
+
+def write_atomically(path, content):
+    """Replace the file `path` by the bytes `content`, wholly or not at all, also when the machine loses power."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json(path, content):
+    """Write `content` as indented JSON, atomically."""
+    write_atomically(Path(path), (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_json(path):
+    """The content of a JSON file; `ValueError` when it is none."""
+    try:
+        return json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+
+
+def read_metrics(path):
+    """The rows of a `metrics.csv` as dicts: `step` an int, the rest floats. A row torn off at the end is left out."""
+    text = Path(path).read_text()
+    whole = text[:text.rfind("\n") + 1].splitlines()
+    return [{key: int(value) if key == "step" else float(value) for key, value in row.items()}
+            for row in csv.DictReader(whole)]
+
+
+def load_checkpoint(path, script):
+    """Load a checkpoint that `script` ("part1.train", …) wrote. `ValueError` for any other file; runs no code in it."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no checkpoint {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is torn or not a checkpoint: {cli.one_line(error)[:80]}") from None
+    if not isinstance(checkpoint, dict) or set(checkpoint) != CHECKPOINT_KEYS:
+        raise ValueError(f"{path} is not a checkpoint of this project")
+    if checkpoint["script"] != script:
+        raise ValueError(f"{path} is a checkpoint of {checkpoint['script']}, not of {script}")
+    return checkpoint
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Hold the lock of `folder`, which dies with its process; `ValueError` when another process has it."""
+    with open(folder / ".lock", "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another process is at work in {folder}") from None
+        yield
+
+
+class Run:
+    """One training run: made from flags, kept in a folder, stopped and continued at will.
+
+    Args:
+        script: name of the train script, which its checkpoints carry.
+        config: its parsed flags, with those of `add_flags`.
+        quiet: print nothing (a sweep shows its own progress).
+
+    Attributes: `config` (with `resume`, the flags of the run in `config.output`), `device`, `folder`, `rows` (the
+    metrics so far, dicts), `step` (the last update that was begun). Raises `ValueError` for a missing device, a folder
+    that already holds a run, and for `resume` without a checkpoint or with flags that contradict it.
+    """
+
+    def __init__(self, script, config, quiet=False):
+        self.script, self.quiet = script, quiet
+        self.bar = None
+        self.rows, self.step, self.seconds = [], 0, 0.0
+        self.signum = None
+        if config.resume:
+            if config.output is None:
+                raise ValueError("--resume needs --output, the folder of the run to go on with")
+            self.folder = Path(config.output)
+            config = self._resumed(config, load_checkpoint(self.folder / "checkpoint.pt", script))
+        else:
+            name = f"{script}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+            self.folder = Path(config.output or cli.ROOT / "runs" / name)
+            self._refuse_used_folder()
+        self.config = config
+        self.device = choose_device(config.device)
+        torch.manual_seed(config.seed)
+
+    def _resumed(self, config, checkpoint):
+        """The checkpoint's flags; those typed now must agree, but for --device and a --train_steps that grows."""
+        saved = checkpoint["config"]
+        if set(saved) != set(vars(config)) - NOT_A_SETTING:
+            raise ValueError(f"{self.folder / 'checkpoint.pt'} has other flags than this version of {self.script}")
+        saved = Namespace(**saved, output=config.output, resume=True)
+        for name in set(getattr(config, "given", vars(saved))) - NOT_A_SETTING:
+            now, then = getattr(config, name), getattr(saved, name)
+            if name == "train_steps" and now < then:
+                raise ValueError(f"--train_steps may grow with --resume, from {then}, not shrink to {now}")
+            if name not in ("train_steps", "device") and now != then:
+                raise ValueError(f"--{name} is {then} in the run to resume, not {now}")
+            setattr(saved, name, now)
+        return saved
+
+    def _refuse_used_folder(self):
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"{self.folder} is a file, not a folder")
+        if (self.folder / "checkpoint.pt").exists():
+            raise ValueError(f"{self.folder} already holds a run: go on with --resume or choose another --output")
+        for name in ("config.json", "metrics.csv"):  # a run writes its checkpoint first, so these are somebody else's
+            if (self.folder / name).exists():
+                raise ValueError(f"{self.folder} holds a {name} but no checkpoint: choose another --output")
+
+    @contextlib.contextmanager
+    def keep(self, rows_every, extra=None, **parts):
+        """Open the folder, and with `resume` restore `parts` from it; then train inside this context.
+
+        Args:
+            rows_every: a row of metrics comes with every update that this divides, and with the last one.
+            extra: plain data stored in the checkpoint as it is (Part 2: the vocabulary).
+            parts: what a resumed run must restore: modules, optimizers, schedulers, generators.
+        """
+        self.parts, self.extra = parts, extra
+        with contextlib.ExitStack() as stack:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(self.folder))
+            if self.config.resume:
+                self._restore(rows_every)
+            else:
+                self._refuse_used_folder()  # again, now that nobody else can write to it
+                self.save()
+            write_json(self.folder / "config.json", {"script": self.script, **self._settings()})
+            self.metrics = stack.enter_context(open(self.folder / "metrics.csv", "ab", buffering=0))
+            stack.enter_context(self._signals())
+            self.first, self.seconds_before = self.step, self.seconds
+            self.started = time.perf_counter() - self.seconds
+            try:
+                yield self
+            except OSError as error:
+                raise cli.RunFailed(f"{cli.one_line(error)}; {self._how_to_go_on()}") from error
+            except torch.OutOfMemoryError as error:
+                raise cli.RunFailed(f"out of memory on {self.device}; {self._how_to_go_on()}") from error
+
+    def steps(self):
+        """Yield the numbers of the updates still to do, 1 to `config.train_steps`, with a progress bar on a terminal.
+
+        After an update in which Ctrl-C or SIGTERM came, saves and raises `cli.Interrupted`.
+        """
+        total = self.config.train_steps
+        hidden = self.quiet or not sys.stderr.isatty()
+        with tqdm(total=total, initial=self.step, unit=" updates", disable=hidden, dynamic_ncols=True) as self.bar:
+            for step in range(self.step + 1, total + 1):
+                self.step = step
+                yield step
+                self.bar.update()
+                if self.signum:
+                    self.save()
+                    raise cli.Interrupted(self._how_to_go_on(), self.signum)
+
+    def due(self, every):
+        """Whether the update at work is one that `every` divides, or the last."""
+        return self.step % every == 0 or self.step == self.config.train_steps
+
+    def check_finite(self, **values):
+        """Stop the run, before it spoils the weights, when one of the named numbers is NaN or infinite."""
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise cli.RunFailed(f"the {name} became {value} at update {self.step} (a lower --learning_rate "
+                                    f"may help); {self._how_to_go_on()}")
+
+    def log(self, **values):
+        """Add a row of metrics: the update's number, `values`, and the seconds trained; show it."""
+        self.seconds = time.perf_counter() - self.started
+        row = {"step": self.step, **values, "seconds": self.seconds}
+        text = io.StringIO()
+        writer = csv.DictWriter(text, row, lineterminator="\n")
+        if self.metrics.tell() == 0:
+            writer.writeheader()
+        writer.writerow(row)
+        self._append(text.getvalue().encode())
+        self.rows.append(row)
+        shown = {name: f"{value:.4g}" for name, value in values.items()}
+        updates_per_second = (self.step - self.first) / (self.seconds - self.seconds_before)
+        shown["examples/s"] = f"{updates_per_second * self.config.batch_size:.0f}"
+        if self.bar is not None and not self.bar.disable:
+            self.bar.set_postfix(shown)
+        elif not self.quiet:
+            print(f"update {self.step}/{self.config.train_steps}  "
+                  + "  ".join(f"{name} {value}" for name, value in shown.items()), flush=True)
+
+    def save(self):
+        """Write the checkpoint: atomically, and after the metrics up to it are on the disk."""
+        for name, part in self.parts.items():
+            if isinstance(part, torch.nn.Module) and not all(p.isfinite().all() for p in part.parameters()):
+                raise cli.RunFailed(f"the weights of the {name} are no longer finite; {self._how_to_go_on()}")
+        if self.step:
+            self.seconds = time.perf_counter() - self.started
+            os.fsync(self.metrics.fileno())
+        states = {name: part.get_state() if isinstance(part, torch.Generator) else part.state_dict()
+                  for name, part in self.parts.items()}
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        buffer = io.BytesIO()  # first to memory, so that a full disk is a plain OSError
+        torch.save({"script": self.script, "config": self._settings(), "step": self.step, "seconds": self.seconds,
+                    "parts": states, "random": random, "extra": self.extra}, buffer)
+        write_atomically(self.folder / "checkpoint.pt", buffer.getvalue())
+        self.saved_step = self.step
+
+    def _settings(self):
+        return {name: value for name, value in vars(self.config).items() if name not in NOT_A_SETTING}
+
+    def _restore(self, rows_every):
+        """Bring `parts`, random states and metrics back to the checkpoint; rows after it are cut."""
+        path = self.folder / "checkpoint.pt"
+        checkpoint = load_checkpoint(path, self.script)
+        try:
+            for name, part in self.parts.items():
+                state = checkpoint["parts"][name]
+                if isinstance(part, torch.Generator):
+                    part.set_state(state)
+                else:
+                    part.load_state_dict(state)
+            torch.set_rng_state(checkpoint["random"]["cpu"])
+            if self.device.type == "cuda" and "cuda" in checkpoint["random"]:
+                torch.cuda.set_rng_state(checkpoint["random"]["cuda"], self.device)
+            self.step, self.seconds = int(checkpoint["step"]), float(checkpoint["seconds"])
+        except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{path} does not fit this run: {cli.one_line(error)[:120]}") from None
+        self.saved_step = self.step
+        metrics = self.folder / "metrics.csv"
+        # The last row of a run that has grown since may be off the schedule of the longer one.
+        total = self.config.train_steps
+        self.rows = [row for row in (read_metrics(metrics) if metrics.exists() else [])
+                     if row["step"] <= self.step and (row["step"] % rows_every == 0 or row["step"] == total)]
+        text = io.StringIO()
+        if self.rows:
+            writer = csv.DictWriter(text, self.rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        write_atomically(metrics, text.getvalue().encode())
+
+    def _append(self, content):
+        """Append to metrics.csv all of `content` or nothing."""
+        end = self.metrics.tell()
+        try:
+            if self.metrics.write(content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / "metrics.csv"))
+        except OSError:
+            self.metrics.truncate(end)
+            raise
+
+    @contextlib.contextmanager
+    def _signals(self):
+        """Let Ctrl-C and SIGTERM wait for the end of the update; a second one ends the run at once."""
+        def note(signum, frame):
+            if self.signum == signum:
+                raise KeyboardInterrupt
+            self.signum = signum
+
+        if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+            yield
+            return
+        before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _how_to_go_on(self):
+        return (f"saved up to update {self.saved_step}; "
+                f"go on with: python -m {self.script} --output {shorter(self.folder)} --resume")

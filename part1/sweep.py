@@ -1,0 +1,311 @@
+"""Accuracy against palindrome length, over many seeds (Questions 1.3 and 1.6 of 2019; the curves of 1.3, 1.4 of 2020).
+
+    python -m part1.sweep                                                  # RNN and LSTM with the settings found best
+    python -m part1.sweep --model_type LSTM --palindrome_lengths 50 100 200 --seeds 0 1 2 3 4
+    python -m part1.sweep --preset 2020                                    # the 2020 edition's learning curves
+
+Every cell (network, length, seed) is one independent run of `part1.train` in a folder of its own. The same command goes
+on where it was interrupted. The output folder gets `results.csv` (a row a cell with every setting), `curves.csv` (a row
+an evaluation) and a figure. Flags that this script does not know go to `part1.train` for every cell.
+"""
+import csv
+import io
+import itertools
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+if not __package__:  # run as a file: the repository's root takes this folder's place on the path
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from part1 import cli, run, train  # before torch, see part1/run.py
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from part1.dataset import DATASETS
+from report import style
+
+SCRIPT = "part1.sweep"
+
+
+@dataclass
+class Preset:
+    """A named study: which cells it has when the command line does not say, and the train flags of each network."""
+
+    about: str
+    grid: list  # pairs of a network and its lengths
+    seeds: list
+    flags: dict  # train flags by network
+    curves: bool = False  # draw learning curves instead of accuracy against length
+
+
+_2020 = ("--dataset binary_palindrome --input_dim 3 --num_hidden 256 --batch_size 256 --optimizer adam "
+         "--learning_rate 1e-4 --init kaiming --train_steps 3000 --eval_every 50 --eval_size 2000")
+_STOP = "--eval_every 100 --target_accuracy 0.99"
+PRESETS = {
+    "tuned": Preset(
+        "the settings found best", [("RNN", [5, 10, 15, 20, 30]), ("LSTM", [5, 10, 20, 30, 50, 100])], [0, 1, 2, 3, 4],
+        # One-hot digits learn several times faster than raw ones. The RNN needs orthogonal recurrent weights, so that
+        # gradients start neither vanishing nor exploding, and small steps to stay there. The LSTM needs to start with
+        # memories as long as the palindrome, which is what chrono biases are.
+        {"RNN": f"--input_dim 10 --init orthogonal --learning_rate 1e-4 {_STOP}",
+         "LSTM": f"--input_dim 10 --forget_bias chrono {_STOP}",
+         "PeepLSTM": f"--input_dim 10 --forget_bias chrono {_STOP}"}),
+    "naive": Preset(
+        "one-hot digits, but Xavier weights, zero biases and one learning rate",
+        [("RNN", [5, 10, 15, 20, 30]), ("LSTM", [5, 10, 15, 20, 30])], [0, 1, 2, 3, 4],
+        dict.fromkeys(train.MODELS, f"--input_dim 10 {_STOP}")),
+    "official": Preset(
+        "the course's defaults: raw digits, Xavier weights, zero biases, learning rate 1e-3",
+        [("RNN", [5, 10, 15, 20]), ("LSTM", [5, 10, 15, 20])], [0, 1, 2, 3, 4], dict.fromkeys(train.MODELS, _STOP)),
+    "2020": Preset(
+        "binary palindromes with the 2020 edition's settings", [("LSTM", [10, 20]), ("PeepLSTM", [10])], [5, 10, 20],
+        dict.fromkeys(train.MODELS, _2020), curves=True),
+}
+
+
+@dataclass
+class Cell:
+    """One run of the sweep: its place in it, the flags of `part1.train`, and its folder."""
+
+    model_type: str
+    length: int
+    seed: int
+    argv: list
+    folder: Path
+
+    @property
+    def name(self):
+        return self.folder.name
+
+    def config(self):
+        """The cell's flags for `part1.train`, going on where an earlier attempt stopped."""
+        resume = ["--resume"] if (self.folder / "checkpoint.pt").exists() else []
+        return train.parse_args([*self.argv, "--output", str(self.folder), *resume])
+
+    def settings(self):
+        """Every setting that decides the result, as a dict."""
+        config = vars(train.parse_args(self.argv))
+        return {name: value for name, value in config.items() if name not in run.NOT_A_SETTING | {"device"}}
+
+    def result(self):
+        """What `part1.train.train` returned when the cell was run, or None. Other settings then: `ValueError`."""
+        file = self.folder / "result.json"
+        if not file.exists():
+            return None
+        found = run.read_json(file)
+        for name, value in self.settings().items():
+            if found["settings"].get(name) != value:
+                raise ValueError(f"{self.name} in {run.shorter(self.folder.parent)} was run with {name} "
+                                 f"{found['settings'].get(name)}, not {value}: choose another --output")
+        return found["result"]
+
+
+def parse_args(argv=None):
+    """Parse the flags of `python -m part1.sweep`; `cells` of the result is the list of its cells."""
+    parser = cli.Parser(SCRIPT, "Train every combination of network, palindrome length and seed. Other flags go to "
+                        "part1.train (see its --help) for every cell, over the preset's.")
+    add = parser.add_argument
+    add("--preset", choices=PRESETS, default="tuned",
+        help="settings and cells: " + "; ".join(f"{name}: {preset.about}" for name, preset in PRESETS.items()))
+    add("--model_type", nargs="+", choices=list(train.MODELS), help="networks (default: the preset's)")
+    add("--palindrome_lengths", nargs="+", type=cli.positive_int, metavar="T",
+        help="lengths T of the palindromes, T - 1 digits in; for binary ones L (default: the preset's)")
+    add("--seeds", nargs="+", type=cli.number(int, at_least=0), metavar="SEED", help="seeds (default: the preset's)")
+    add("--workers", type=cli.positive_int, default=os.cpu_count(), help="cells at a time, one thread each")
+    add("--output", type=Path, help="folder of the sweep (default: runs/sweep-PRESET)")
+    add("--list_cells", action="store_true", help="print the cells, run nothing")
+    add("--cell", type=cli.number(int, at_least=0), metavar="K", help="run only cell K of --list_cells")
+    add("--collect", action="store_true", help="write tables and figure from the cells that are done, run nothing")
+    config, train_flags = parser.parse_known_args(argv)
+    for flag in ("--resume", "--seed", "--input_length"):
+        if any(word.split("=")[0] == flag for word in train_flags):
+            parser.error(f"{flag} is not for a sweep: "
+                         + ("the same command goes on where it stopped" if flag == "--resume" else "see --help"))
+    config.output = config.output or cli.ROOT / "runs" / f"sweep-{config.preset}"
+    config.cells = make_cells(config, train_flags)
+    if config.cell is not None and config.cell >= len(config.cells):
+        parser.error(f"--cell is one of 0 … {len(config.cells) - 1}, not {config.cell}")
+    return config
+
+
+def make_cells(config, train_flags):
+    """The sweep's cells in order; wrong flags for `part1.train` end the script here, before anything is written."""
+    preset = PRESETS[config.preset]
+    grid = preset.grid
+    if config.model_type or config.palindrome_lengths:
+        models = config.model_type or [model for model, _ in grid]
+        grid = [(model, config.palindrome_lengths or dict(grid).get(model, grid[0][1])) for model in models]
+    cells = []
+    for model, lengths in grid:
+        for length, seed in itertools.product(lengths, config.seeds or preset.seeds):
+            argv = ["--model_type", model, *preset.flags[model].split(), *train_flags, "--seed", str(seed)]
+            binary = train.parse_args([*argv, "--input_length", "2"]).dataset == "binary_palindrome"
+            argv += ["--input_length", str(length if binary else length - 1)]
+            train.parse_args(argv)
+            folder = config.output / "cells" / f"{model}_{'L' if binary else 'T'}{length}_seed{seed}"
+            cells.append(Cell(model, length, seed, argv, folder))
+    return list({cell.name: cell for cell in cells}.values())
+
+
+def run_cell(cell):
+    """Run `cell` in this process, with one thread so that its bits do not depend on where it runs."""
+    torch.set_num_threads(1)
+    if cell.result() is None:
+        result = train.train(cell.config(), quiet=True)
+        del result["folder"]
+        run.write_json(cell.folder / "result.json", {"settings": cell.settings(), "result": result})
+
+
+def _worker(cell):
+    sys.exit(cli.main(lambda argv: cell, run_cell))
+
+
+def run_cells(cells, workers):
+    """Run `cells`, `workers` at a time in processes of their own; raises `cli.RunFailed` when any of them failed."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["part1.train"])
+    waiting, running, failed = list(cells), {}, []
+    quiet = not sys.stderr.isatty()
+
+    def stop(signum, frame):
+        raise cli.Interrupted("the cells at work have saved; the same command goes on", signum)
+
+    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with tqdm(total=len(cells), unit=" cells", disable=quiet, dynamic_ncols=True) as bar:
+            while waiting or running:
+                while waiting and len(running) < workers:
+                    cell = waiting.pop(0)
+                    process = context.Process(target=_worker, args=(cell,))
+                    process.start()
+                    running[process.sentinel] = process, cell
+                for sentinel in multiprocessing.connection.wait(list(running)):
+                    process, cell = running.pop(sentinel)
+                    process.join()
+                    if process.exitcode:
+                        failed.append(cell.name)
+                    bar.update()
+                    done = "failed" if process.exitcode else f"accuracy {cell.result()['accuracy']:.4f}"
+                    bar.set_postfix_str(f"{cell.name}: {done}")
+                    if quiet:
+                        print(f"{cell.name}: {done} ({len(cells) - len(waiting) - len(running)}/{len(cells)} cells)",
+                              flush=True)
+    finally:
+        for process, _ in running.values():
+            process.terminate()  # SIGTERM: the run saves its checkpoint
+        for process, _ in running.values():
+            process.join()
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+    if failed:
+        raise cli.RunFailed(f"failed: {', '.join(failed)}; the same command tries them again")
+
+
+def collect(cells, output):
+    """Write `results.csv` and `curves.csv` of the cells that are done into `output`; returns their rows."""
+    results, curves = [], []
+    for cell in cells:
+        result = cell.result()
+        if result is not None:
+            about = {"model_type": cell.model_type, "palindrome_length": cell.length, "seed": cell.seed}
+            results.append({**about, **result, **cell.settings()})
+            curves += [{**about, **row} for row in run.read_metrics(cell.folder / "metrics.csv")]
+    if not results:
+        raise ValueError(f"no cell is done in {output}")
+    write_csv(output / "results.csv", results)
+    write_csv(output / "curves.csv", curves)
+    return results, curves
+
+
+def write_csv(path, rows):
+    """Write `rows` (dicts with the same keys) as a CSV file, atomically; None becomes an empty field."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    run.write_atomically(Path(path), text.getvalue().encode())
+
+
+def draw_lengths(results, path, sources=()):
+    """Draw accuracy against palindrome length: mean and standard deviation over seeds, each seed as a point, chance."""
+    figure, axes = style.plt.subplots()
+    for model in dict.fromkeys(row["model_type"] for row in results):
+        rows = [row for row in results if row["model_type"] == model]
+        lengths = sorted({row["palindrome_length"] for row in rows})
+        groups = [[row["accuracy"] for row in rows if row["palindrome_length"] == length] for length in lengths]
+        mean = np.array([np.mean(group) for group in groups])
+        spread = np.array([np.std(group, ddof=1) if len(group) > 1 else 0 for group in groups])
+        color = style.MODEL_COLORS[model]
+        axes.plot(lengths, mean, color=color, label=model)
+        axes.fill_between(lengths, mean - spread, mean + spread, color=color, alpha=0.2, linewidth=0)
+        for length, group in zip(lengths, groups):
+            axes.plot([length] * len(group), group, ".", color=color, alpha=0.6, markersize=4)
+    chance = DATASETS[results[0]["dataset"]].chance
+    axes.axhline(chance, color=style.GREY, linestyle="--", linewidth=1, label="chance")
+    axes.set(xlabel="palindrome length $T$", ylabel="accuracy", ylim=(-0.02, 1.05))
+    axes.legend()
+    return style.save(figure, path, sources)
+
+
+def draw_curves(curves, path, chance, sources=()):
+    """Draw accuracy and loss on the evaluation set against updates: mean and standard deviation over the seeds."""
+    figure, panels = style.plt.subplots(1, 2)
+    for model, length in dict.fromkeys((row["model_type"], row["palindrome_length"]) for row in curves):
+        rows = [row for row in curves if (row["model_type"], row["palindrome_length"]) == (model, length)]
+        seeds = sorted({row["seed"] for row in rows})
+        steps = sorted(set.intersection(*({row["step"] for row in rows if row["seed"] == seed} for seed in seeds)))
+        for axes, name in zip(panels, ("accuracy", "eval_loss")):
+            values = {(row["seed"], row["step"]): row[name] for row in rows}
+            style.band(axes, steps, np.array([[values[seed, step] for step in steps] for seed in seeds]),
+                       label=f"{model}, $L={length}$")
+    panels[0].axhline(chance, color=style.GREY, linestyle="--", linewidth=1, label="chance")
+    panels[0].set(xlabel="update", ylabel="accuracy")
+    panels[1].set(xlabel="update", ylabel="cross-entropy (nats)", ylim=(0, None))
+    panels[0].legend()
+    return style.save(figure, path, sources)
+
+
+def draw(config, results, curves):
+    """Draw the figure of the sweep's preset into its output folder."""
+    if PRESETS[config.preset].curves:
+        chance = DATASETS[results[0]["dataset"]].chance
+        return draw_curves(curves, config.output / "curves", chance, [config.output / "curves.csv"])
+    return draw_lengths(results, config.output / "accuracy", [config.output / "results.csv"])
+
+
+def table(results):
+    """Mean accuracy and solved seeds for each network and length, as lines of text."""
+    lines = [f"{'network':10}{'T':>5}{'seeds':>7}{'accuracy':>18}{'at least 0.99':>15}{'updates':>9}"]
+    for model, length in dict.fromkeys((row["model_type"], row["palindrome_length"]) for row in results):
+        rows = [row for row in results if (row["model_type"], row["palindrome_length"]) == (model, length)]
+        accuracy = [row["accuracy"] for row in rows]
+        spread = np.std(accuracy, ddof=1) if len(rows) > 1 else 0
+        solved = sum(value >= 0.99 for value in accuracy)
+        lines.append(f"{model:10}{length:>5}{len(rows):>7}{np.mean(accuracy):>10.4f} ± {spread:.3f}"
+                     f"{f'{solved} of {len(rows)}':>15}{np.mean([row['steps'] for row in rows]):>9.0f}")
+    return "\n".join(lines)
+
+
+def main(config):
+    if config.list_cells:
+        for k, cell in enumerate(config.cells):
+            print(f"{k:4} {cell.name:24} {' '.join(cell.argv)}")
+        return
+    if config.cell is not None:
+        run_cell(config.cells[config.cell])
+        return
+    if not config.collect:
+        run_cells([cell for cell in config.cells if cell.result() is None], config.workers)
+    results, curves = collect(config.cells, config.output)
+    print(table(results))
+    print(f"figure: {run.shorter(draw(config, results, curves))}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.main(parse_args, main))

@@ -1,0 +1,60 @@
+"""The one style of all figures, and the one place that saves them.
+
+A figure is saved twice, as a vector PDF for the report and as a PNG for eyes. Both carry in their metadata the SHA-256
+of the result files they were drawn from, and nothing that changes from day to day: the same results give the same bytes.
+"""
+import hashlib
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # before pyplot: no script here needs a display
+import matplotlib.pyplot as plt
+
+WIDTH = 5.5  # inches: the text width of the report's page
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F7F7F")
+MODEL_COLORS = {"RNN": ORANGE, "LSTM": BLUE, "PeepLSTM": GREEN}
+
+plt.rcParams.update({
+    "figure.figsize": (WIDTH, 2.8), "figure.constrained_layout.use": True, "savefig.dpi": 160,
+    "font.size": 9, "axes.titlesize": 9, "legend.fontsize": 8, "legend.frameon": False,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "grid.linewidth": 0.6,
+    "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY]), "lines.linewidth": 1.4,
+    "pdf.fonttype": 42,
+})
+
+
+def fingerprint(sources):
+    """SHA-256 (hex) over the contents of the files `sources`, in the given order; each file's length is hashed too."""
+    digest = hashlib.sha256()
+    for source in sources:
+        content = Path(source).read_bytes()
+        digest.update(len(content).to_bytes(8, "big") + content)
+    return digest.hexdigest()
+
+
+def save(figure, path, sources=()):
+    """Write `figure` as `path`.pdf and `path`.png, marked with the fingerprint of `sources`, and close it.
+
+    `path` may end in `.pdf`, `.png` or neither; its folder is made when missing. Returns the PNG's path.
+    """
+    path = Path(path)
+    base = path.with_suffix("") if path.suffix in (".pdf", ".png") else path
+    base.parent.mkdir(parents=True, exist_ok=True)
+    mark = f"sha256:{fingerprint(sources)}" if sources else ""
+    figure.savefig(f"{base}.pdf", metadata={"CreationDate": None, "Keywords": mark})
+    figure.savefig(f"{base}.png", metadata={"Keywords": mark})
+    plt.close(figure)
+    return Path(f"{base}.png")
+
+
+def band(axes, x, rows, **style):
+    """Draw the mean of `rows` (seeds, len(x)) with a band of one standard deviation (n - 1) over the seeds."""
+    mean = rows.mean(axis=0)
+    line, = axes.plot(x, mean, **style)
+    if len(rows) > 1:
+        spread = rows.std(axis=0, ddof=1)
+        axes.fill_between(x, mean - spread, mean + spread, color=line.get_color(), alpha=0.2, linewidth=0)
+    return line
