@@ -111,6 +111,20 @@ def write_json(path, content):
     write_atomically(Path(path), (json.dumps(content, indent=2) + "\n").encode())
 
 
+def csv_bytes(rows):
+    """`rows`, dicts with the same keys, as the bytes of a CSV file with a header; None becomes an empty field."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def write_csv(path, rows):
+    """Write `rows`, dicts with the same keys, as a CSV file, atomically."""
+    write_atomically(Path(path), csv_bytes(rows))
+
+
 def read_json(path):
     """The content of a JSON file; `ValueError` when it is none."""
     try:
@@ -270,12 +284,8 @@ class Run:
         """Add a row of metrics: the update's number, `values`, and the seconds trained; show it."""
         self.seconds = time.perf_counter() - self.started
         row = {"step": self.step, **values, "seconds": self.seconds}
-        text = io.StringIO()
-        writer = csv.DictWriter(text, row, lineterminator="\n")
-        if self.metrics.tell() == 0:
-            writer.writeheader()
-        writer.writerow(row)
-        self._append(text.getvalue().encode())
+        header, line = csv_bytes([row]).splitlines(keepends=True)
+        self._append(line if self.metrics.tell() else header + line)
         self.rows.append(row)
         shown = {name: f"{value:.4g}" for name, value in values.items()}
         updates_per_second = (self.step - self.first) / (self.seconds - self.seconds_before)
@@ -331,12 +341,7 @@ class Run:
         total = self.config.train_steps
         self.rows = [row for row in (read_metrics(metrics) if metrics.exists() else [])
                      if row["step"] <= self.step and (row["step"] % rows_every == 0 or row["step"] == total)]
-        text = io.StringIO()
-        if self.rows:
-            writer = csv.DictWriter(text, self.rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
-        write_atomically(metrics, text.getvalue().encode())
+        write_atomically(metrics, csv_bytes(self.rows) if self.rows else b"")
 
     def _append(self, content):
         """Append to metrics.csv all of `content` or nothing."""

@@ -8,8 +8,6 @@ Every cell (network, length, seed) is one independent run of `part1.train` in a 
 on where it was interrupted. The output folder gets `results.csv` (a row a cell with every setting), `curves.csv` (a row
 an evaluation) and a figure. Flags that this script does not know go to `part1.train` for every cell.
 """
-import csv
-import io
 import itertools
 import multiprocessing
 import multiprocessing.connection
@@ -218,18 +216,9 @@ def collect(cells, output):
             curves += [{**about, **row} for row in run.read_metrics(cell.folder / "metrics.csv")]
     if not results:
         raise ValueError(f"no cell is done in {output}")
-    write_csv(output / "results.csv", results)
-    write_csv(output / "curves.csv", curves)
+    run.write_csv(output / "results.csv", results)
+    run.write_csv(output / "curves.csv", curves)
     return results, curves
-
-
-def write_csv(path, rows):
-    """Write `rows` (dicts with the same keys) as a CSV file, atomically; None becomes an empty field."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    run.write_atomically(Path(path), text.getvalue().encode())
 
 
 def draw_lengths(results, path, sources=()):

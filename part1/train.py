@@ -7,6 +7,7 @@
 The flags and their defaults are the course's. They learn slowly from T = 10 on; what learns faster is in `part1.sweep`.
 """
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 if not __package__:  # run as a file: the repository's root takes this folder's place on the path
@@ -77,6 +78,18 @@ def make_model(config, device):
                                         config.num_hidden, config.num_classes)
     initialize(network, config.init, config.forget_bias)
     return network.to(device)
+
+
+def load(path):
+    """The flags and the trained network of a checkpoint of this script; `ValueError` when it is none."""
+    checkpoint = run.load_checkpoint(path, SCRIPT)
+    try:
+        config = Namespace(**checkpoint["config"])
+        model = make_model(config, "cpu")
+        model.load_state_dict(checkpoint["parts"]["model"])
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(f"{path} does not hold a network: {cli.one_line(error)[:120]}") from None
+    return config, model
 
 
 def make_optimizer(config, parameters):
