@@ -52,10 +52,10 @@ class Parser(argparse.ArgumentParser):
         return config
 
 
-def number(kind, at_least=None, above=None, at_most=None, infinite=False):
+def number(kind, at_least=None, above=None, at_most=None, below=None, infinite=False):
     """An argparse `type`: an `int` or `float` within bounds; NaN never, infinity only where `infinite`."""
     bounds = [f"at least {at_least}" if at_least is not None else "", f"above {above}" if above is not None else "",
-              f"at most {at_most}" if at_most is not None else ""]
+              f"at most {at_most}" if at_most is not None else "", f"below {below}" if below is not None else ""]
     wanted = " ".join(["a whole number" if kind is int else "a number", " and ".join(filter(None, bounds))]).strip()
 
     def parse(text):
@@ -65,7 +65,7 @@ def number(kind, at_least=None, above=None, at_most=None, infinite=False):
             raise argparse.ArgumentTypeError(f"must be {wanted}, not {text!r}") from None
         if (value != value or (math.isinf(value) and not infinite)
                 or (at_least is not None and value < at_least) or (above is not None and value <= above)
-                or (at_most is not None and value > at_most)):
+                or (at_most is not None and value > at_most) or (below is not None and value >= below)):
             raise argparse.ArgumentTypeError(f"must be {wanted}, not {text}")
         return value
 

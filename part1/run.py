@@ -46,7 +46,7 @@ torch.backends.cudnn.deterministic = True
 torch.backends.cudnn.benchmark = False
 
 NOT_A_SETTING = {"given", "output", "resume"}  # flags that say where and how, not what is trained
-CHECKPOINT_KEYS = {"script", "config", "step", "seconds", "parts", "random", "extra"}
+CHECKPOINT_KEYS = {"script", "config", "step", "seconds", "parts", "random", "extra", "files"}
 
 
 def add_flags(parser, train_steps):
@@ -134,10 +134,10 @@ def read_json(path):
 
 
 def read_metrics(path):
-    """The rows of a `metrics.csv` as dicts: `step` an int, the rest floats. A row torn off at the end is left out."""
+    """The rows of a `metrics.csv` as dicts: `step` an int, the rest floats or None. A torn last row is left out."""
     text = Path(path).read_text()
     whole = text[:text.rfind("\n") + 1].splitlines()
-    return [{key: int(value) if key == "step" else float(value) for key, value in row.items()}
+    return [{key: int(value) if key == "step" else float(value) if value else None for key, value in row.items()}
             for row in csv.DictReader(whole)]
 
 
@@ -157,6 +157,11 @@ def load_checkpoint(path, script):
     return checkpoint
 
 
+def settings_of(checkpoint):
+    """The flags of a checkpoint's run, as a `Namespace`."""
+    return Namespace(**checkpoint["config"])
+
+
 @contextlib.contextmanager
 def locked(folder):
     """Hold the lock of `folder`, which dies with its process; `ValueError` when another process has it."""
@@ -166,6 +171,17 @@ def locked(folder):
         except BlockingIOError:
             raise ValueError(f"another process is at work in {folder}") from None
         yield
+
+
+def _append(file, content):
+    """Append to an unbuffered `file` all of `content` or nothing."""
+    end = file.tell()
+    try:
+        if file.write(content) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+    except OSError:
+        file.truncate(end)
+        raise
 
 
 class Run:
@@ -185,6 +201,7 @@ class Run:
         self.script, self.quiet = script, quiet
         self.bar = None
         self.rows, self.step, self.seconds = [], 0, 0.0
+        self.files = {}  # length of each file of `append`
         self.signum = None
         if config.resume:
             if config.output is None:
@@ -228,8 +245,8 @@ class Run:
         """Open the folder, and with `resume` restore `parts` from it; then train inside this context.
 
         Args:
-            rows_every: a row of metrics comes with every update that this divides, and with the last one.
-            extra: plain data stored in the checkpoint as it is (Part 2: the vocabulary).
+            rows_every: numbers; a row of metrics comes with every update that one of them divides, and with the last.
+            extra: plain data about the run that must be the same when it goes on (Part 2: the book and its vocabulary).
             parts: what a resumed run must restore: modules, optimizers, schedulers, generators.
         """
         self.parts, self.extra = parts, extra
@@ -269,9 +286,9 @@ class Run:
                     self.save()
                     raise cli.Interrupted(self._how_to_go_on(), self.signum)
 
-    def due(self, every):
-        """Whether the update at work is one that `every` divides, or the last."""
-        return self.step % every == 0 or self.step == self.config.train_steps
+    def due(self, *every):
+        """Whether the update at work is one that a number of `every` divides, or the last."""
+        return self.step == self.config.train_steps or any(self.step % number == 0 for number in every)
 
     def check_finite(self, **values):
         """Stop the run, before it spoils the weights, when one of the named numbers is NaN or infinite."""
@@ -285,9 +302,9 @@ class Run:
         self.seconds = time.perf_counter() - self.started
         row = {"step": self.step, **values, "seconds": self.seconds}
         header, line = csv_bytes([row]).splitlines(keepends=True)
-        self._append(line if self.metrics.tell() else header + line)
+        _append(self.metrics, line if self.metrics.tell() else header + line)
         self.rows.append(row)
-        shown = {name: f"{value:.4g}" for name, value in values.items()}
+        shown = {name: f"{value:.4g}" for name, value in values.items() if value is not None}
         updates_per_second = (self.step - self.first) / (self.seconds - self.seconds_before)
         shown["examples/s"] = f"{updates_per_second * self.config.batch_size:.0f}"
         if self.bar is not None and not self.bar.disable:
@@ -295,6 +312,13 @@ class Run:
         elif not self.quiet:
             print(f"update {self.step}/{self.config.train_steps}  "
                   + "  ".join(f"{name} {value}" for name, value in shown.items()), flush=True)
+
+    def append(self, name, text):
+        """Append `text` to the run's file `name`; what came after the checkpoint is cut when the run goes on."""
+        with open(self.folder / name, "ab", buffering=0) as file:
+            _append(file, text.encode())
+            os.fsync(file.fileno())
+            self.files[name] = file.tell()
 
     def save(self):
         """Write the checkpoint: atomically, and after the metrics up to it are on the disk."""
@@ -311,7 +335,7 @@ class Run:
             random["cuda"] = torch.cuda.get_rng_state(self.device)
         buffer = io.BytesIO()  # first to memory, so that a full disk is a plain OSError
         torch.save({"script": self.script, "config": self._settings(), "step": self.step, "seconds": self.seconds,
-                    "parts": states, "random": random, "extra": self.extra}, buffer)
+                    "parts": states, "random": random, "extra": self.extra, "files": self.files}, buffer)
         write_atomically(self.folder / "checkpoint.pt", buffer.getvalue())
         self.saved_step = self.step
 
@@ -322,6 +346,8 @@ class Run:
         """Bring `parts`, random states and metrics back to the checkpoint; rows after it are cut."""
         path = self.folder / "checkpoint.pt"
         checkpoint = load_checkpoint(path, self.script)
+        if checkpoint["extra"] != self.extra:
+            raise ValueError(f"the training data is not what {path} was trained on")
         try:
             for name, part in self.parts.items():
                 state = checkpoint["parts"][name]
@@ -333,6 +359,7 @@ class Run:
             if self.device.type == "cuda" and "cuda" in checkpoint["random"]:
                 torch.cuda.set_rng_state(checkpoint["random"]["cuda"], self.device)
             self.step, self.seconds = int(checkpoint["step"]), float(checkpoint["seconds"])
+            self.files = dict(checkpoint["files"])
         except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{path} does not fit this run: {cli.one_line(error)[:120]}") from None
         self.saved_step = self.step
@@ -340,18 +367,11 @@ class Run:
         # The last row of a run that has grown since may be off the schedule of the longer one.
         total = self.config.train_steps
         self.rows = [row for row in (read_metrics(metrics) if metrics.exists() else [])
-                     if row["step"] <= self.step and (row["step"] % rows_every == 0 or row["step"] == total)]
+                     if row["step"] <= self.step and (row["step"] == total or any(row["step"] % n == 0 for n in rows_every))]
         write_atomically(metrics, csv_bytes(self.rows) if self.rows else b"")
-
-    def _append(self, content):
-        """Append to metrics.csv all of `content` or nothing."""
-        end = self.metrics.tell()
-        try:
-            if self.metrics.write(content) != len(content):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / "metrics.csv"))
-        except OSError:
-            self.metrics.truncate(end)
-            raise
+        for name, size in self.files.items():
+            if (self.folder / name).exists():
+                os.truncate(self.folder / name, min(size, (self.folder / name).stat().st_size))
 
     @contextlib.contextmanager
     def _signals(self):

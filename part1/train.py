@@ -7,7 +7,6 @@
 The flags and their defaults are the course's. They learn slowly from T = 10 on; what learns faster is in `part1.sweep`.
 """
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 if not __package__:  # run as a file: the repository's root takes this folder's place on the path
@@ -84,7 +83,7 @@ def load(path):
     """The flags and the trained network of a checkpoint of this script; `ValueError` when it is none."""
     checkpoint = run.load_checkpoint(path, SCRIPT)
     try:
-        config = Namespace(**checkpoint["config"])
+        config = run.settings_of(checkpoint)
         model = make_model(config, "cpu")
         model.load_state_dict(checkpoint["parts"]["model"])
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:
@@ -135,7 +134,7 @@ def train(config, quiet=False):
     eval_digits, eval_labels = (tensor.to(device) for tensor in dataset.batch(
         config.eval_size, run.generator(config.seed, "evaluation data")))
 
-    with current.keep(rows_every=config.eval_every, model=model, optimizer=optimizer, training_data=training_data):
+    with current.keep(rows_every=[config.eval_every], model=model, optimizer=optimizer, training_data=training_data):
         for step in current.steps():
             if steps_to_target(current.rows, config.target_accuracy):
                 break

@@ -1,0 +1,171 @@
+"""Let a trained network write: greedily, at a temperature, from a prompt, by beam search (Questions 2.1 to 2.3).
+
+    python -m part2.generate --checkpoint runs/grimm/checkpoint.pt --gen_input "Sleeping beauty is" --length 200
+    python -m part2.generate --checkpoint runs/grimm/checkpoint.pt --temperature 0.5 1 2 --num_samples 5 --seed 1
+    python -m part2.generate --checkpoint runs/grimm/checkpoint.pt --gen_input "The king" --beam_size 5
+
+The temperature tau multiplies the logits: 0 is uniform, 1 the model, infinity greedy. The checkpoint is all it needs.
+"""
+import math
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: the repository's root takes this folder's place on the path
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from part1 import cli, run  # before torch, see part1/run.py
+import torch
+
+from part2.model import load
+
+# Every forward pass has this many rows, whether they are needed or not: another number of rows would round the logits
+# differently, and a sample would depend on how many others are drawn beside it.
+ROWS = 64
+
+
+def check_temperature(temperature):
+    """Raise `ValueError` unless `temperature` is None (greedy) or a number from 0 on, infinity included."""
+    if temperature is not None and not temperature >= 0:
+        raise ValueError(f"the temperature is 0 (uniform) or more, up to inf (greedy), not {temperature}")
+
+
+def sample(logits, temperature, uniform):
+    """Draw one class a row from softmax(tau x), the assignment's tempered softmax (Goodfellow et al., section 17.5.1).
+
+    Args:
+        logits: x, (batch, classes).
+        temperature: tau, multiplies the logits; None or infinity takes the largest.
+        uniform: random numbers in [0, 1), float64 (batch,); each is looked up in its row's cumulative distribution.
+
+    Returns int64 (batch,). Raises `ValueError` for a negative or NaN temperature.
+    """
+    check_temperature(temperature)
+    if temperature is None or math.isinf(temperature):
+        return logits.argmax(dim=1)
+    x = logits.double()
+    x = temperature * (x - x.amax(dim=1, keepdim=True))  # the largest becomes 0: no overflow, however large tau is
+    cumulative = x.softmax(dim=1).cumsum(dim=1)
+    # Scaled by the last entry, which rounding may leave a little off 1; (0, u] would find an impossible first class.
+    return (cumulative <= uniform.unsqueeze(1) * cumulative[:, -1:]).sum(dim=1)
+
+
+def random_numbers(vocab_size, length, first, count, seed):
+    """First characters, int64 (count,), and uniform numbers, float64 (count, length), for samples `first` … ."""
+    streams = [run.generator(seed, f"sample {k}") for k in range(first, first + count)]
+    characters = torch.cat([torch.randint(vocab_size, (1,), generator=stream) for stream in streams])
+    uniform = torch.stack([torch.rand(length, dtype=torch.float64, generator=stream) for stream in streams])
+    return characters, uniform
+
+
+@torch.inference_mode()
+def generate(model, vocabulary, length, prompt="", temperature=None, num_samples=1, generator=None):
+    """Write `num_samples` texts of `length` characters, the prompt included.
+
+    Args:
+        model: a `TextGenerationModel`; its state is carried, so that a character costs one step.
+        vocabulary: a `TextDataset`, or anything with `vocab_size`, `encode` and `convert_to_string`.
+        prompt: how each text begins; an empty one lets each begin with a character drawn uniformly.
+        temperature: tau, see `sample`; None is greedy.
+        generator: a `torch.Generator`; sample k depends on its seed and on k alone. None: torch's own randomness.
+
+    Returns a list of `str`. Raises `ValueError` for a prompt that is longer than `length` or has unknown characters, a
+    length or number below 1, and a negative or NaN temperature.
+    """
+    check_temperature(temperature)
+    if length < 1 or num_samples < 1:
+        raise ValueError(f"length and number of samples must be at least 1, not {length} and {num_samples}")
+    known = read_prompt(vocabulary, prompt, length)
+    seed = generator.initial_seed() if generator else int(torch.randint(2**62, ()))
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    texts = []
+    for first in range(0, num_samples, ROWS):
+        start, uniform = (tensor.to(device) for tensor in
+                          random_numbers(vocabulary.vocab_size, length, first, ROWS, seed))
+        written = known.to(device).expand(ROWS, -1) if prompt else start.unsqueeze(1)
+        characters = list(written.T)
+        logits, state = model(written)
+        while len(characters) < length:
+            characters.append(sample(logits[:, -1], temperature, uniform[:, len(characters)]))
+            if len(characters) < length:
+                logits, state = model(characters[-1].unsqueeze(1), state)
+        rows = torch.stack(characters, dim=1).cpu()
+        texts += [vocabulary.convert_to_string(row) for row in rows[:num_samples - first]]
+    model.train(was_training)
+    return texts
+
+
+@torch.inference_mode()
+def beam_search(model, vocabulary, length, prompt, beam_size):
+    """The most probable continuations of `prompt` that a search keeping `beam_size` of them at each character finds.
+
+    Args as for `generate`; all beams are one batch. Returns a list of (text of `length` characters, log-probability of
+    the characters after the prompt, in nats), best first: `beam_size` of them, or all there are if those are fewer.
+    Raises `ValueError` for an empty or too long prompt, unknown characters and a beam size below 1.
+    """
+    if not prompt:
+        raise ValueError("beam search needs a prompt to continue")
+    if beam_size < 1:
+        raise ValueError(f"the beam size must be at least 1, not {beam_size}")
+    known = read_prompt(vocabulary, prompt, length)
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    written = known.to(device).unsqueeze(0)  # (beams, characters)
+    scores = torch.zeros(1, dtype=torch.float64, device=device)  # log-probability of each beam
+    logits, state = model(written)
+    while written.shape[1] < length:
+        candidates = scores.unsqueeze(1) + logits[:, -1].double().log_softmax(dim=1)  # (beams, vocabulary)
+        scores, best = candidates.flatten().topk(min(beam_size, candidates.numel()))
+        parents, characters = best // vocabulary.vocab_size, best % vocabulary.vocab_size
+        written = torch.cat([written[parents], characters.unsqueeze(1)], dim=1)
+        if written.shape[1] < length:
+            logits, state = model(characters.unsqueeze(1), tuple(part[:, parents] for part in state))
+    model.train(was_training)
+    return [(vocabulary.convert_to_string(row), score) for row, score in zip(written.cpu(), scores.tolist())]
+
+
+def read_prompt(vocabulary, prompt, length):
+    """The prompt as int64 (characters,); `ValueError` when it does not fit into `length`."""
+    if len(prompt) > length:
+        raise ValueError(f"the prompt has {len(prompt)} characters, more than the length {length}")
+    return vocabulary.encode(prompt)
+
+
+def parse_args(argv=None):
+    """Parse the flags of `python -m part2.generate`."""
+    parser = cli.Parser("part2.generate", "Write text with a network that part2.train_text has trained.")
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, help="checkpoint.pt of the training run")
+    add("--gen_input", default="", metavar="TEXT", help="how the text begins (default: a random character)")
+    add("--length", type=cli.positive_int, default=200, help="characters of a text, the beginning included")
+    add("--temperature", type=cli.number(float, at_least=0, infinite=True), nargs="+", metavar="TAU",
+        help="multiplies the logits: 0 uniform, 1 the model, inf greedy (default: greedy)")
+    add("--beam_size", type=cli.positive_int, metavar="K", help="search with K beams instead of sampling")
+    add("--num_samples", type=cli.positive_int, default=1, help="texts for each temperature")
+    add("--seed", type=cli.number(int, at_least=0, at_most=2**63 - 1), default=0, help="of first characters and draws")
+    add("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps")
+    config = parser.parse(argv)
+    if config.beam_size and (config.temperature or config.num_samples > 1):
+        parser.error("--beam_size goes with neither --temperature nor --num_samples: the search is not random")
+    return config
+
+
+def main(config):
+    model, vocabulary = load(config.checkpoint, run.choose_device(config.device))
+    if config.beam_size:
+        for text, score in beam_search(model, vocabulary, config.length, config.gen_input, config.beam_size):
+            print(f"--- log-probability {score:.3f}\n{text}")
+        return
+    for temperature in config.temperature or [None]:
+        texts = generate(model, vocabulary, config.length, config.gen_input, temperature, config.num_samples,
+                         torch.Generator().manual_seed(config.seed))
+        for k, text in enumerate(texts):
+            if len(texts) > 1 or config.temperature:
+                print(f"--- {'greedy' if temperature is None else f'temperature {temperature:g}'}, sample {k}")
+            print(text)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.main(parse_args, main))

@@ -1,0 +1,171 @@
+"""Train a two-layer LSTM to predict the next character of a book, and read what it writes on the way (Question 2.1).
+
+    python -m part2.train_text --train_steps 3000                          # on the built-in fables
+    python -m part2.train_text --txt_file book.txt --strip_gutenberg --eval_fraction 0.05 --output runs/book
+    python -m part2.train_text --output runs/book --resume                 # after Ctrl-C, to the same bits
+
+Flags and defaults are the course's. `samples.txt` in the run's folder collects five sentences of 15, 30 and 90
+characters every --sample_every updates and at 1/3, 2/3 and 3/3 of the training; `part2.generate` writes more.
+"""
+import contextlib
+import hashlib
+import math
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: the repository's root takes this folder's place on the path
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from part1 import cli, run  # before torch, see part1/run.py
+import torch
+from torch.nn.functional import cross_entropy
+
+from part2.dataset import TextDataset
+from part2.generate import generate
+from part2.model import SCRIPT, make_model
+
+SAMPLES, SAMPLE_LENGTHS = 5, (15, 30, 90)
+
+
+def parse_args(argv=None):
+    """Parse the flags of `python -m part2.train_text`; a wrong one ends in one line and exit status 2."""
+    parser = cli.Parser(SCRIPT, "Train a character-level LSTM on a text.")
+    add = parser.add_argument
+    fraction = cli.number(float, at_least=0, below=1)
+    add("--txt_file", default=str(cli.ROOT / "assets" / "fables.txt"), help="the text to train on, UTF-8")
+    add("--strip_gutenberg", action="store_true", help="leave out Project Gutenberg's header and licence")
+    add("--seq_length", type=cli.positive_int, default=30, help="characters in a training window, T")
+    add("--lstm_num_hidden", type=cli.positive_int, default=128, help="units of each LSTM layer")
+    add("--lstm_num_layers", type=cli.positive_int, default=2, help="LSTM layers")
+    add("--batch_size", type=cli.positive_int, default=64, help="windows an update")
+    add("--learning_rate", type=cli.positive_float, default=2e-3, help="step size of Adam")
+    add("--learning_rate_decay", type=cli.number(float, above=0, at_most=1), default=0.96,
+        help="factor on the learning rate every --learning_rate_step")
+    add("--learning_rate_step", type=cli.positive_int, default=5000, help="updates from one decay to the next")
+    add("--dropout_keep_prob", type=cli.number(float, above=0, at_most=1), default=1.0,
+        help="share of each layer's outputs that dropout keeps")
+    add("--max_norm", type=cli.positive_float, default=5.0, help="clip the norm of the gradient to this")
+    add("--summary_path", default="./summaries/", help="folder for TensorBoard, if that is installed")
+    add("--print_every", type=cli.positive_int, default=5, help="updates from one row of metrics to the next")
+    add("--sample_every", type=cli.positive_int, default=100,
+        help="updates from one sampling, held-out evaluation and checkpoint to the next")
+    add("--temperature", type=cli.number(float, at_least=0, infinite=True), metavar="TAU",
+        help="of the samples, multiplies the logits (default: greedy)")
+    add("--gen_input", default="", metavar="TEXT", help="how the samples begin (default: a random character)")
+    add("--precision", choices=["fp32", "bf16"], default="fp32", help="bf16: mixed precision by autocast")
+    add("--eval_fraction", type=fraction, default=0.0, help="share of the text, at its end, to hold out and evaluate on")
+    run.add_flags(parser, train_steps=1_000_000)
+    return parser.parse(argv)
+
+
+def read_book(config):
+    """The training windows, and the held-out tail (int64, or None) that `--eval_fraction` asks for."""
+    text = TextDataset(config.txt_file, config.seq_length, config.strip_gutenberg)
+    return text, text.hold_out(config.eval_fraction) if config.eval_fraction else None
+
+
+@torch.no_grad()
+def evaluate(model, characters, streams=32):
+    """Cross-entropy (nats a character) of a text, int64 (characters,), read once with the state carried along.
+
+    The text is read as `streams` pieces side by side, as long as they have at least a hundred characters each.
+    """
+    streams = max(1, min(streams, len(characters) // 100))
+    length = (len(characters) - 1) // streams
+    inputs = characters[:streams * length].view(streams, length)
+    targets = characters[1:streams * length + 1].view(streams, length)
+    model.eval()
+    state, total = None, 0.0
+    for some_inputs, some_targets in zip(inputs.split(100, dim=1), targets.split(100, dim=1)):
+        logits, state = model(some_inputs, state)
+        total += cross_entropy(logits.flatten(0, 1), some_targets.flatten(), reduction="sum").item()
+    model.train()
+    return total / targets.numel()
+
+
+def write_samples(model, text, config, step):
+    """A block of `samples.txt`: the same sentences cut at each of `SAMPLE_LENGTHS`, line ends shown as ↵."""
+    prompt = config.gen_input
+    lengths = [len(prompt) + length for length in SAMPLE_LENGTHS] if prompt else SAMPLE_LENGTHS
+    sentences = generate(model, text, lengths[-1], prompt, config.temperature, SAMPLES,
+                         run.generator(config.seed, f"samples at update {step}"))
+    lines = [f"update {step} of {config.train_steps}"]
+    for k, sentence in enumerate(sentences):
+        lines += [f"  {k}, {length:2} characters: {sentence[:length]}".replace("\n", "↵") for length in lengths]
+    return "\n".join(lines) + "\n\n"
+
+
+def summary_writer(config, current):
+    """TensorBoard's writer for this run, or None after saying that it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        if not current.quiet:
+            print("TensorBoard is not installed: metrics go to metrics.csv alone")
+        return contextlib.nullcontext()
+    return SummaryWriter(Path(config.summary_path) / current.folder.name, purge_step=current.step + 1)
+
+
+def train(config, quiet=False):
+    """Train as `config` (from `parse_args`) says.
+
+    Returns a dict: `steps`, `loss` and `accuracy` (last batch), `eval_loss` and `bits_per_character` (held-out text, or
+    None), `seconds` and `folder`.
+    Raises `ValueError` or `OSError` before anything is written, `cli.RunFailed` or `cli.Interrupted` afterwards.
+    """
+    current = run.Run(SCRIPT, config, quiet)
+    config, device = current.config, current.device
+    text, held_out = read_book(config)
+    text.encode(config.gen_input)  # an unknown character is an error now, not when the first samples are due
+    model = make_model(config, text.vocab_size, device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, config.learning_rate_step, config.learning_rate_decay)
+    training_data = run.generator(config.seed, "training data")
+    held_out = held_out.to(device) if held_out is not None else None
+    stages = {math.ceil(config.train_steps * third / 3) for third in (1, 2, 3)}
+    book = {"vocabulary": text.characters, "sha256": hashlib.sha256(text.text.encode()).hexdigest()}
+
+    with current.keep(rows_every=[config.print_every, config.sample_every], extra=book, model=model,
+                      optimizer=optimizer, schedule=schedule, training_data=training_data), \
+            summary_writer(config, current) as summary:
+        for step in current.steps():
+            inputs, targets = (tensor.to(device) for tensor in text.batch(config.batch_size, training_data))
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                logits, _ = model(inputs)
+            loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten())  # (13): the mean over all time steps
+            optimizer.zero_grad()
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_norm)
+            current.check_finite(loss=loss.item(), gradient=norm.item())
+            optimizer.step()
+            schedule.step()
+
+            if current.due(config.print_every, config.sample_every):
+                row = {"loss": loss.item(), "accuracy": (logits.argmax(dim=2) == targets).float().mean().item(),
+                       "learning_rate": schedule.get_last_lr()[0], "eval_loss": None, "bits_per_character": None}
+                if held_out is not None and current.due(config.sample_every):
+                    row["eval_loss"] = evaluate(model, held_out)
+                    row["bits_per_character"] = row["eval_loss"] / math.log(2)
+                current.log(**row)
+                for name, value in row.items():
+                    if summary and value is not None:
+                        summary.add_scalar(name, value, step)
+            if current.due(config.sample_every) or step in stages:
+                current.append("samples.txt", write_samples(model, text, config, step))
+                current.save()
+
+    last = current.rows[-1]
+    return {"steps": last["step"], "loss": last["loss"], "accuracy": last["accuracy"], "eval_loss": last["eval_loss"],
+            "bits_per_character": last["bits_per_character"], "seconds": last["seconds"],
+            "folder": str(current.folder)}
+
+
+def main(config):
+    result = train(config)
+    held_out = f", held-out {result['bits_per_character']:.3f} bits a character" if result["eval_loss"] else ""
+    print(f"loss {result['loss']:.4f}, accuracy {result['accuracy']:.4f}{held_out} after {result['steps']} updates; "
+          f"run in {run.shorter(result['folder'])}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.main(parse_args, main))
