@@ -5,11 +5,11 @@ A script is a `parse_args(argv)` and a function of the parsed flags, joined at i
     if __name__ == "__main__":
         sys.exit(cli.main(parse_args, train))
 
-| what happens                                             | one line on standard error | exit |
-| -------------------------------------------------------- | -------------------------- | ---- |
-| a wrong flag, or `ValueError` / `OSError` before the run | what is wrong              | 2    |
-| `RunFailed`: a failure in the middle of a run            | what happened, what is left| 1    |
-| `Interrupted`: Ctrl-C or SIGTERM                         | how to go on               | 128 + the signal |
+| what happens                                                      | one line on standard error  | exit |
+| ----------------------------------------------------------------- | --------------------------- | ---- |
+| a wrong flag; `ValueError`, `OSError` or no memory before the run | what is wrong               | 2    |
+| `RunFailed`: a failure in the middle of a run                     | what happened, what is left | 1    |
+| `Interrupted`: Ctrl-C or SIGTERM                                  | how to go on                | 128 + the signal |
 """
 import argparse
 import math
@@ -33,12 +33,20 @@ class Interrupted(Exception):
         self.signum = signum
 
 
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """`--help` with every default, but where a flag has none or its help text tells it already."""
+
+    def _get_help_string(self, action):
+        told = action.default in (None, False) or "(default:" in action.help
+        return action.help if told else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` that shows defaults in `--help` and answers a wrong flag with one line, exit 2."""
 
     def __init__(self, module, description):
         super().__init__(prog=f"python -m {module}", description=description, allow_abbrev=False,
-                         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+                         formatter_class=Help)
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
@@ -52,8 +60,15 @@ class Parser(argparse.ArgumentParser):
         return config
 
 
+# Sizes beyond this fit into no memory, and float32 has no larger numbers.
+LARGEST = {int: 2**31 - 1, float: 3.4e38}
+
+
 def number(kind, at_least=None, above=None, at_most=None, below=None, infinite=False):
-    """An argparse `type`: an `int` or `float` within bounds; NaN never, infinity only where `infinite`."""
+    """An argparse `type`: an `int` or `float` within bounds; NaN never, infinity only where `infinite`.
+
+    Without `at_most` the bound is `LARGEST`.
+    """
     bounds = [f"at least {at_least}" if at_least is not None else "", f"above {above}" if above is not None else "",
               f"at most {at_most}" if at_most is not None else "", f"below {below}" if below is not None else ""]
     wanted = " ".join(["a whole number" if kind is int else "a number", " and ".join(filter(None, bounds))]).strip()
@@ -63,10 +78,12 @@ def number(kind, at_least=None, above=None, at_most=None, below=None, infinite=F
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"must be {wanted}, not {text!r}") from None
-        if (value != value or (math.isinf(value) and not infinite)
+        if (value != value or (abs(value) == math.inf and not infinite)
                 or (at_least is not None and value < at_least) or (above is not None and value <= above)
                 or (at_most is not None and value > at_most) or (below is not None and value >= below)):
             raise argparse.ArgumentTypeError(f"must be {wanted}, not {text}")
+        if at_most is None and LARGEST[kind] < abs(value) < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is too large")
         return value
 
     return parse
@@ -74,6 +91,7 @@ def number(kind, at_least=None, above=None, at_most=None, below=None, infinite=F
 
 positive_int = number(int, at_least=1)
 positive_float = number(float, above=0)
+seed = number(int, at_least=0, at_most=2**63 - 1)
 
 
 def one_line(error):
@@ -81,6 +99,12 @@ def one_line(error):
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return " ".join(str(error).split())
+
+
+def out_of_memory(error):
+    """Whether `error` is how Python or torch say that something does not fit into memory."""
+    return isinstance(error, MemoryError) or isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("out of memory", "allocate memory", "calculation overflowed"))
 
 
 def main(parse_args, function, argv=None):
@@ -97,6 +121,11 @@ def main(parse_args, function, argv=None):
         word = "stopped" if isinstance(error, Interrupted) else "error"
         print(f"{word}: {one_line(error)}", file=sys.stderr)
         return status
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        print("error: this does not fit into memory: choose smaller sizes", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:  # outside a training loop there is nothing to save
         print("stopped: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT

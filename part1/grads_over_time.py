@@ -16,8 +16,8 @@ if not __package__:  # run as a file: the repository's root takes this folder's 
 from part1 import cli, run, train  # before torch, see part1/run.py
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
 
+from part1 import bptt
 from part1.dataset import make_dataset
 from report import style
 
@@ -32,7 +32,7 @@ def parse_args(argv=None):
     add("--num_hidden", type=cli.positive_int, default=128, help="hidden units")
     add("--init", choices=train.INITS, default="xavier", help="initial weights of the untrained networks")
     add("--forget_bias", type=train.forget_bias, metavar="VALUE|chrono", help="of the untrained LSTMs (default: 0)")
-    add("--seeds", nargs="+", type=cli.number(int, at_least=0), default=[0, 1, 2, 3, 4], metavar="SEED",
+    add("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2, 3, 4], metavar="SEED",
         help="networks and palindromes to average over")
     add("--batch_size", type=cli.positive_int, default=128, help="palindromes for each seed")
     add("--checkpoint", type=Path, nargs="+", help="trained networks (of part1.train), instead of untrained ones")
@@ -52,12 +52,8 @@ def gradient_norms(model, digits, labels):
     examples of the Euclidean norm of dL/dh(t), L being each example's own loss. The gradient is the total one: it
     counts all that a state feeds from t on.
     """
-    trace = []
-    loss = cross_entropy(model(digits, trace), labels, reduction="sum")  # a sum leaves each example its own loss
-    states = [state for step in trace for state in step]
-    gradients = torch.autograd.grad(loss, states, materialize_grads=True)
-    norms = torch.stack([gradient.norm(dim=1).mean() for gradient in gradients]).view(len(trace), len(model.state))
-    return {name: norms[:, k].cpu().numpy() for k, name in enumerate(model.state)}
+    gradients = bptt.gradients_through_time(model, digits, labels)
+    return {name: gradient.norm(dim=2).mean(dim=1).cpu().numpy() for name, gradient in gradients.items()}
 
 
 def networks(config):
@@ -85,6 +81,8 @@ def measure(config):
     the geometric standard deviation (1 for a single seed).
     """
     device = run.choose_device(config.device)
+    if device.type == "mps":
+        raise ValueError("mps has no float64, which these gradients need: choose another --device")
     found = {}
     for flags, model in networks(config):
         dataset = make_dataset(flags.dataset, flags.input_length)
@@ -105,9 +103,10 @@ def measure(config):
 
 
 def draw(rows, path, sources=()):
-    """Draw `rows` of `gradients.csv`: on the left dL/dh(t), on the right dL/dc(t), on a logarithmic axis."""
-    figure, panels = style.plt.subplots(1, 2, sharey=True, figsize=(style.WIDTH, 3))
-    for axes, state in zip(panels, "hc"):
+    """Draw `rows` of `gradients.csv`: a panel for dL/dh(t) and one for dL/dc(t), where there are any, on a log axis."""
+    states = [state for state in "hc" if any(row["state"] == state for row in rows)]
+    figure, panels = style.plt.subplots(1, len(states), sharey=True, squeeze=False, figsize=(style.WIDTH, 3))
+    for axes, state in zip(panels[0], states):
         for model_type, digits in dict.fromkeys((row["model_type"], row["input"]) for row in rows
                                                 if row["state"] == state):
             curve = [row for row in rows if (row["model_type"], row["input"], row["state"])

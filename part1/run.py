@@ -26,11 +26,13 @@ import hashlib
 import io
 import json
 import math
-import pickle
+import re
+import shlex
 import signal
 import sys
 import threading
 import time
+import zipfile
 from argparse import Namespace
 from pathlib import Path
 
@@ -54,26 +56,23 @@ def add_flags(parser, train_steps):
     parser.add_argument("--train_steps", type=cli.positive_int, default=train_steps,
                         help="number of updates; may grow with --resume")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--seed", type=cli.number(int, at_least=0, at_most=2**63 - 1), default=0,
-                        help="of the weights, the data and everything else random")
+    parser.add_argument("--seed", type=cli.seed, default=0, help="of the weights, the data and everything else random")
     parser.add_argument("--output", type=Path, help="folder of the run (default: a fresh one under runs/)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output, to the same bits")
 
 
 def choose_device(name):
-    """The `torch.device` called `name`; "auto" takes CUDA, then MPS, then the CPU. One that is not here: `ValueError`."""
+    """The `torch.device` called `name`; "auto" is CUDA, else MPS, else the CPU. `ValueError` when it is not here."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps"):
+    found = re.fullmatch("(cpu|cuda|mps)(?::([0-9]+))?", name)
+    if not found:
         raise ValueError(f"--device is one of auto, cpu, cuda, cuda:N and mps, not {name!r}")
-    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[device.type]
-    if (device.index or 0) >= here:
-        raise ValueError(f"there is no device {name} here ({here} of type {device.type})")
-    return device
+    kind, index = found[1], int(found[2] or 0)
+    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[kind]
+    if index >= here:
+        raise ValueError(f"there is no device {name} here ({here} of type {kind})")
+    return torch.device(kind, index) if found[2] else torch.device(kind)
 
 
 def generator(seed, purpose):
@@ -134,11 +133,17 @@ def read_json(path):
 
 
 def read_metrics(path):
-    """The rows of a `metrics.csv` as dicts: `step` an int, the rest floats or None. A torn last row is left out."""
-    text = Path(path).read_text()
-    whole = text[:text.rfind("\n") + 1].splitlines()
-    return [{key: int(value) if key == "step" else float(value) if value else None for key, value in row.items()}
-            for row in csv.DictReader(whole)]
+    """The rows of a `metrics.csv` as dicts: `step` an int, the rest floats or None. A torn last row is left out.
+
+    `ValueError` when another row is damaged, or the file is no such table.
+    """
+    content = Path(path).read_bytes()
+    try:
+        whole = content[:content.rfind(b"\n") + 1].decode().splitlines()
+        return [{"step": int(row.pop("step")), **{name: float(value) if value else None for name, value in row.items()}}
+                for row in csv.DictReader(whole)]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is damaged or not a table of metrics") from None
 
 
 def load_checkpoint(path, script):
@@ -146,11 +151,17 @@ def load_checkpoint(path, script):
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"there is no checkpoint {path}")
+    content = path.read_bytes()
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is torn or not a checkpoint: {cli.one_line(error)[:80]}") from None
-    if not isinstance(checkpoint, dict) or set(checkpoint) != CHECKPOINT_KEYS:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch writes checksums, but does not check them
+            whole = archive.testzip() is None
+        checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True) if whole else None
+    except Exception:  # a damaged file fails in any way it likes
+        whole = False
+    if not whole:
+        raise ValueError(f"{path} is torn, damaged or not a checkpoint")
+    if (not isinstance(checkpoint, dict) or set(checkpoint) != CHECKPOINT_KEYS
+            or not isinstance(checkpoint["config"], dict)):
         raise ValueError(f"{path} is not a checkpoint of this project")
     if checkpoint["script"] != script:
         raise ValueError(f"{path} is a checkpoint of {checkpoint['script']}, not of {script}")
@@ -267,7 +278,9 @@ class Run:
                 yield self
             except OSError as error:
                 raise cli.RunFailed(f"{cli.one_line(error)}; {self._how_to_go_on()}") from error
-            except torch.OutOfMemoryError as error:
+            except (MemoryError, RuntimeError) as error:
+                if not cli.out_of_memory(error):
+                    raise
                 raise cli.RunFailed(f"out of memory on {self.device}; {self._how_to_go_on()}") from error
 
     def steps(self):
@@ -365,9 +378,11 @@ class Run:
         self.saved_step = self.step
         metrics = self.folder / "metrics.csv"
         # The last row of a run that has grown since may be off the schedule of the longer one.
-        total = self.config.train_steps
-        self.rows = [row for row in (read_metrics(metrics) if metrics.exists() else [])
-                     if row["step"] <= self.step and (row["step"] == total or any(row["step"] % n == 0 for n in rows_every))]
+        wanted = {step for every in rows_every for step in range(every, self.step + 1, every)}
+        wanted |= {self.step} & {self.config.train_steps}
+        self.rows = [row for row in (read_metrics(metrics) if metrics.exists() else []) if row["step"] in wanted]
+        if len(self.rows) < len(wanted):
+            raise ValueError(f"{metrics} lacks rows before update {self.step}, which {path} has reached")
         write_atomically(metrics, csv_bytes(self.rows) if self.rows else b"")
         for name, size in self.files.items():
             if (self.folder / name).exists():
@@ -392,5 +407,5 @@ class Run:
                 signal.signal(signum, handler)
 
     def _how_to_go_on(self):
-        return (f"saved up to update {self.saved_step}; "
-                f"go on with: python -m {self.script} --output {shorter(self.folder)} --resume")
+        folder = shlex.quote(shorter(self.folder))
+        return f"saved up to update {self.saved_step}; go on with: python -m {self.script} --output {folder} --resume"

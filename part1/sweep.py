@@ -11,6 +11,7 @@ an evaluation) and a figure. Flags that this script does not know go to `part1.t
 import itertools
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.forkserver
 import os
 import signal
 import sys
@@ -44,7 +45,7 @@ class Preset:
 
 _2020 = ("--dataset binary_palindrome --input_dim 3 --num_hidden 256 --batch_size 256 --optimizer adam "
          "--learning_rate 1e-4 --init kaiming --train_steps 3000 --eval_every 50 --eval_size 2000")
-_STOP = "--eval_every 100 --target_accuracy 0.99"
+_STOP = "--eval_every 100 --target_accuracy 0.99 --train_steps 3000"
 PRESETS = {
     "tuned": Preset(
         "the settings found best", [("RNN", [5, 10, 15, 20, 30]), ("LSTM", [5, 10, 20, 30, 50, 100])], [0, 1, 2, 3, 4],
@@ -92,16 +93,16 @@ class Cell:
         return {name: value for name, value in config.items() if name not in run.NOT_A_SETTING | {"device"}}
 
     def result(self):
-        """What `part1.train.train` returned when the cell was run, or None. Other settings then: `ValueError`."""
-        file = self.folder / "result.json"
-        if not file.exists():
+        """What `part1.train.train` returned when the cell was run, or None. Begun with other settings: `ValueError`."""
+        begun, done = self.folder / "config.json", self.folder / "result.json"
+        if not begun.exists():
             return None
-        found = run.read_json(file)
+        then = run.read_json(begun)
         for name, value in self.settings().items():
-            if found["settings"].get(name) != value:
+            if then.get(name) != value:
                 raise ValueError(f"{self.name} in {run.shorter(self.folder.parent)} was run with {name} "
-                                 f"{found['settings'].get(name)}, not {value}: choose another --output")
-        return found["result"]
+                                 f"{then.get(name)}, not {value}: choose another --output")
+        return run.read_json(done)["result"] if done.exists() else None
 
 
 def parse_args(argv=None):
@@ -112,9 +113,9 @@ def parse_args(argv=None):
     add("--preset", choices=PRESETS, default="tuned",
         help="settings and cells: " + "; ".join(f"{name}: {preset.about}" for name, preset in PRESETS.items()))
     add("--model_type", nargs="+", choices=list(train.MODELS), help="networks (default: the preset's)")
-    add("--palindrome_lengths", nargs="+", type=cli.positive_int, metavar="T",
+    add("--palindrome_lengths", nargs="+", type=cli.number(int, at_least=2), metavar="T",
         help="lengths T of the palindromes, T - 1 digits in; for binary ones L (default: the preset's)")
-    add("--seeds", nargs="+", type=cli.number(int, at_least=0), metavar="SEED", help="seeds (default: the preset's)")
+    add("--seeds", nargs="+", type=cli.seed, metavar="SEED", help="seeds (default: the preset's)")
     add("--workers", type=cli.positive_int, default=os.cpu_count(), help="cells at a time, one thread each")
     add("--output", type=Path, help="folder of the sweep (default: runs/sweep-PRESET)")
     add("--list_cells", action="store_true", help="print the cells, run nothing")
@@ -161,29 +162,37 @@ def run_cell(cell):
 
 
 def _worker(cell):
-    sys.exit(cli.main(lambda argv: cell, run_cell))
+    def silently(cell):
+        try:
+            run_cell(cell)
+        except cli.Interrupted as stop:  # how to go on is for the sweep to say
+            sys.exit(128 + stop.signum)
+
+    sys.exit(cli.main(lambda argv: cell, silently))
 
 
 def run_cells(cells, workers):
     """Run `cells`, `workers` at a time in processes of their own; raises `cli.RunFailed` when any of them failed."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["part1.train"])
+    context.set_forkserver_preload([SCRIPT, "torch._dynamo"])  # else every cell imports them, optimizers the second
     waiting, running, failed = list(cells), {}, []
     quiet = not sys.stderr.isatty()
 
-    def stop(signum, frame):
-        raise cli.Interrupted("the cells at work have saved; the same command goes on", signum)
-
-    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
+    # Ctrl-C in a terminal reaches every process; the fork server and, through it, the workers leave it to this one.
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN)}
+    multiprocessing.forkserver.ensure_running()
+    stopped = []
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        before.setdefault(signum, signal.signal(signum, lambda signum, frame: stopped.append(signum)))
     try:
         with tqdm(total=len(cells), unit=" cells", disable=quiet, dynamic_ncols=True) as bar:
             while waiting or running:
-                while waiting and len(running) < workers:
+                while waiting and len(running) < workers and not stopped:
                     cell = waiting.pop(0)
                     process = context.Process(target=_worker, args=(cell,))
                     process.start()
                     running[process.sentinel] = process, cell
-                for sentinel in multiprocessing.connection.wait(list(running)):
+                for sentinel in multiprocessing.connection.wait(list(running), timeout=0.2):
                     process, cell = running.pop(sentinel)
                     process.join()
                     if process.exitcode:
@@ -194,6 +203,8 @@ def run_cells(cells, workers):
                     if quiet:
                         print(f"{cell.name}: {done} ({len(cells) - len(waiting) - len(running)}/{len(cells)} cells)",
                               flush=True)
+                if stopped:
+                    raise cli.Interrupted("the cells at work have saved; the same command goes on", stopped[0])
     finally:
         for process, _ in running.values():
             process.terminate()  # SIGTERM: the run saves its checkpoint
@@ -202,11 +213,12 @@ def run_cells(cells, workers):
         for signum, handler in before.items():
             signal.signal(signum, handler)
     if failed:
-        raise cli.RunFailed(f"failed: {', '.join(failed)}; the same command tries them again")
+        raise cli.RunFailed(f"failed: {', '.join(failed)}; the same command tries them again, "
+                            "--collect draws the others")
 
 
 def collect(cells, output):
-    """Write `results.csv` and `curves.csv` of the cells that are done into `output`; returns their rows."""
+    """Write `results.csv` and `curves.csv` of the cells that are done into `output`; returns the rows of both."""
     results, curves = [], []
     for cell in cells:
         result = cell.result()
@@ -281,6 +293,15 @@ def table(results):
     return "\n".join(lines)
 
 
+def study(config):
+    """Run the cells of `config` (from `parse_args`) that are not done yet; returns what `collect` returns."""
+    waiting = [cell for cell in config.cells if cell.result() is None]
+    run.choose_device(train.parse_args(config.cells[0].argv).device)  # an error now, not in every cell
+    (config.output / "cells").mkdir(parents=True, exist_ok=True)
+    run_cells(waiting, config.workers)
+    return collect(config.cells, config.output)
+
+
 def main(config):
     if config.list_cells:
         for k, cell in enumerate(config.cells):
@@ -289,9 +310,7 @@ def main(config):
     if config.cell is not None:
         run_cell(config.cells[config.cell])
         return
-    if not config.collect:
-        run_cells([cell for cell in config.cells if cell.result() is None], config.workers)
-    results, curves = collect(config.cells, config.output)
+    results, curves = collect(config.cells, config.output) if config.collect else study(config)
     print(table(results))
     print(f"figure: {run.shorter(draw(config, results, curves))}")
 

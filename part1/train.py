@@ -7,6 +7,7 @@
 The flags and their defaults are the course's. They learn slowly from T = 10 on; what learns faster is in `part1.sweep`.
 """
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 if not __package__:  # run as a file: the repository's root takes this folder's place on the path
@@ -27,7 +28,11 @@ MODELS = {"RNN": VanillaRNN, "LSTM": LSTM, "PeepLSTM": PeepLSTM}
 
 
 def forget_bias(text):
-    return text if text == "chrono" else cli.number(float)(text)
+    """An argparse `type`: a number, or "chrono"."""
+    try:
+        return text if text == "chrono" else cli.number(float)(text)
+    except ArgumentTypeError:
+        raise ArgumentTypeError(f"must be a number or chrono, not {text}") from None
 
 
 def parse_args(argv=None):
@@ -47,11 +52,13 @@ def parse_args(argv=None):
         help="initial bias of the forget gate: a number, or chrono for memories of all lengths up to T (default: 0)")
     add("--batch_size", type=cli.positive_int, default=128, help="palindromes an update")
     add("--optimizer", choices=["rmsprop", "adam", "sgd"], default="rmsprop", help="optimizer")
-    add("--learning_rate", type=cli.positive_float, default=1e-3, help="step size of the optimizer")
+    add("--learning_rate", type=cli.number(float, above=0, at_most=1e6), default=1e-3, help="step size")
     add("--momentum", type=cli.number(float, at_least=0, at_most=1), default=0.9, help="of sgd; the others ignore it")
     add("--max_norm", type=cli.positive_float, default=10.0, help="clip the norm of the gradient to this")
-    add("--eval_every", type=cli.positive_int, default=250, help="updates from one evaluation and checkpoint to the next")
+    add("--eval_every", type=cli.positive_int, default=250, help="updates between evaluations, which also save")
     add("--eval_size", type=cli.positive_int, default=10_000, help="palindromes in the separate evaluation set")
+    add("--backward", choices=["bptt", "autograd"], default="bptt",
+        help="bptt: the hand-written derivatives of part1/bptt.py; autograd: the plain loop, same results, slower")
     add("--target_accuracy", type=cli.number(float, above=0, at_most=1),
         help="stop when two evaluations in a row reach this (default: train to the end)")
     run.add_flags(parser, train_steps=10_000)
@@ -129,6 +136,7 @@ def train(config, quiet=False):
     config, device = current.config, current.device
     dataset = make_dataset(config.dataset, config.input_length)
     model = make_model(config, device)
+    model.backward_pass = config.backward
     optimizer = make_optimizer(config, model.parameters())
     training_data = run.generator(config.seed, "training data")
     eval_digits, eval_labels = (tensor.to(device) for tensor in dataset.batch(

@@ -58,6 +58,11 @@ def parse_args(argv=None):
     return parser.parse(argv)
 
 
+def stages(train_steps):
+    """The updates that end the first, second and third third of a training."""
+    return [math.ceil(train_steps * third / 3) for third in (1, 2, 3)]
+
+
 def read_book(config):
     """The training windows, and the held-out tail (int64, or None) that `--eval_fraction` asks for."""
     text = TextDataset(config.txt_file, config.seq_length, config.strip_gutenberg)
@@ -122,7 +127,6 @@ def train(config, quiet=False):
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, config.learning_rate_step, config.learning_rate_decay)
     training_data = run.generator(config.seed, "training data")
     held_out = held_out.to(device) if held_out is not None else None
-    stages = {math.ceil(config.train_steps * third / 3) for third in (1, 2, 3)}
     book = {"vocabulary": text.characters, "sha256": hashlib.sha256(text.text.encode()).hexdigest()}
 
     with current.keep(rows_every=[config.print_every, config.sample_every], extra=book, model=model,
@@ -150,7 +154,7 @@ def train(config, quiet=False):
                 for name, value in row.items():
                     if summary and value is not None:
                         summary.add_scalar(name, value, step)
-            if current.due(config.sample_every) or step in stages:
+            if current.due(config.sample_every) or step in stages(config.train_steps):
                 current.append("samples.txt", write_samples(model, text, config, step))
                 current.save()
 
