@@ -1,0 +1,203 @@
+"""`python -m part3.gcn` as its users meet it: what is printed, what is drawn, and every way to be wrong in one line."""
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from part1 import cli
+from part3 import drawing, gcn
+from part3.graph import EDGES, NODES
+from part3.tests.test_graph import A_TILDE_2020
+
+
+def run(capsys, *argv):
+    """Exit status, standard output and standard error of `python -m part3.gcn` with `argv`."""
+    try:
+        status = cli.main(gcn.parse_args, gcn.main, list(map(str, argv)))
+    except SystemExit as stop:
+        status = stop.code
+    return status, *capsys.readouterr()
+
+
+def matrix_after(title, text, rows=6):
+    """The numbers of the printed matrix under the line that starts with `title`, and its row names."""
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(title)) + 1
+    body = [line.split() for line in lines[start + 1:start + 1 + rows]]
+    assert lines[start].split() == [row[0] for row in body]
+    return np.array([[float(x) for x in row[1:]] for row in body]), "".join(row[0] for row in body)
+
+
+@pytest.mark.parametrize("argv, updates, paths, degrees", [
+    ((), 3, ("C - D - F - E", "C - B - A - E"), "4, 4, 3, 4, 3, 4"),
+    (("--edition", "2019"), 3, ("C - D - F - E", "C - B - A - E"), "4, 4, 3, 4, 3, 4"),
+    (("--edition", "2020"), 4, ("C - D - B - A - E", "C - D - F - A - E"), "4, 3, 2, 4, 2, 3"),
+])
+def test_both_editions_as_printed(capsys, argv, updates, paths, degrees):
+    status, out, err = run(capsys, *argv)
+    assert (status, err) == (0, "")
+    assert f"updates from C to E: {updates}\n" in out
+    assert re.search("a shortest path: (.*)", out)[1] in paths
+    assert f"D = diag({degrees})" in out
+    A_tilde, names = matrix_after("Atilde", out)
+    A_hat, _ = matrix_after("Ahat", out)
+    assert names == NODES
+    if updates == 4:
+        np.testing.assert_array_equal(A_tilde, A_TILDE_2020)
+    root = np.diag(1 / np.sqrt([int(d) for d in degrees.split(", ")]))
+    np.testing.assert_allclose(A_hat, root @ A_tilde @ root, atol=5.1e-5)
+
+
+def test_every_update_is_listed_as_in_the_second_seed(capsys):
+    out = run(capsys, "--edition", "2020")[1]
+    assert re.findall(r"update (\d): (.*)", out) == [("0", "C"), ("1", "C D"), ("2", "B C D F"), ("3", "A B C D F"),
+                                                     ("4", "A B C D E F")]
+
+
+@pytest.mark.parametrize("edition, updates", [("2019", 3), ("2020", 4)])
+def test_answers(edition, updates):
+    answers = gcn.answers(edition)
+    A_tilde = np.eye(6, dtype=int)
+    for left, right in EDGES[edition]:
+        i, j = NODES.index(left), NODES.index(right)
+        A_tilde[i, j] = A_tilde[j, i] = 1
+    np.testing.assert_array_equal(answers["Atilde"], A_tilde)
+    np.testing.assert_array_equal(answers["D"], A_tilde.sum(axis=0))
+    np.testing.assert_allclose(answers["Ahat"], A_tilde / np.sqrt(np.outer(answers["D"], answers["D"])))
+    assert (answers["updates"], len(answers["path"]), answers["nodes"]) == (updates, updates + 1, list("ABCDEF"))
+    with pytest.raises(ValueError, match="no edition '2021'"):
+        gcn.answers("2021")
+
+
+def test_a_graph_of_ones_own(capsys):
+    status, out, err = run(capsys, "--edges", "x10-x2, x2 – y,y-y,y-x2", "--source", "x10", "--target", "y")
+    assert (status, err) == (0, "")
+    assert "3 nodes, 2 edges" in out and "updates from x10 to y: 2\na shortest path: x10 - x2 - y\n" in out
+
+
+def test_source_is_target(capsys):
+    assert "updates from D to D: 0\na shortest path: D\n" in run(capsys, "--source", "D", "--target", "D")[1]
+
+
+def test_no_path_is_an_answer_in_one_line(capsys):
+    status, out, err = run(capsys, "--edges", "C-D,E-F")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1] == "updates from C to E: none will do, no path joins them"
+
+
+def test_large_edge_list_leaves_the_matrices_out_and_says_so(capsys, tmp_path):
+    file = tmp_path / "chain.txt"
+    file.write_text("".join(f"{i} {i + 1}\n" for i in range(30)))
+    status, out, err = run(capsys, "--edge_list", file, "--source", 1, "--target", 28)
+    assert (status, err) == (0, "")
+    assert "31 nodes, 30 edges" in out and "left out" in out and "eq 15" not in out
+    assert "updates from 1 to 28: 27" in out and out.rstrip().endswith(" - ".join(map(str, range(1, 29))))
+    listed = re.findall(r"update (\d+): (\d+) node", out)
+    assert len(listed) == gcn.SHOWN and listed[0] == ("0", "1") and listed[-1] == ("27", "29")
+    matrix, names = matrix_after("Atilde", run(capsys, "--edge_list", file, "--source", 1, "--target", 28,
+                                               "--matrix_nodes", 31)[1], rows=31)
+    assert names == "".join(map(str, range(31))) and matrix.sum() == 31 + 60
+
+
+def test_figures(tmp_path, capsys):
+    status, out, _ = run(capsys, "--edition", "2020", "--figure", tmp_path / "new" / "spread.pdf")
+    assert status == 0 and sorted(f.name for f in (tmp_path / "new").iterdir()) == ["spread.pdf", "spread.png"]
+    assert f"figure: {tmp_path}/new/spread.png and spread.pdf" in out
+    assert (tmp_path / "new" / "spread.png").read_bytes().startswith(b"\x89PNG")
+    first = gcn.draw(EDGES["2020"], NODES, "C", "E", tmp_path / "again").read_bytes()
+    assert first == (tmp_path / "new" / "spread.png").read_bytes()
+
+
+def test_a_graph_of_ones_own_is_drawn_up_to_60_nodes(tmp_path):
+    ring = [(i, (i + 1) % 61) for i in range(61)]
+    with pytest.raises(ValueError, match="up to 60 nodes, and this graph has 61"):
+        gcn.draw(ring, range(61), 0, 1, tmp_path / "ring")
+    assert not list(tmp_path.iterdir())
+    names = ["$\\x$", *range(59)]  # the first is not a formula
+    assert gcn.draw(ring[:58], names, 0, 1, tmp_path / "ring") == tmp_path / "ring.png"
+    assert (tmp_path / "ring.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("edges, nodes, panels", [
+    (EDGES["2020"], NODES, [("C", "", "ABDEF", 0), ("D", "C", "ABEF", 1), ("BF", "CD", "AE", 2), ("A", "BCDF", "E", 2),
+                            ("E", "ABCDF", "", 1)]),
+    ([("C", "x"), ("x", "y"), ("C", "y")], "CExyz", [("C", "", "Exyz", 0), ("xy", "C", "Ez", 2)]),
+])
+def test_panels_colour_what_the_update_reaches(tmp_path, monkeypatch, edges, nodes, panels):
+    """Panel by panel: the nodes reached by this update, before and not yet, and the number of edges it used."""
+    drawn = []
+
+    def keep(figure, path, sources=()):
+        style = drawing.style
+        for axes in filter(lambda axes: axes.get_title(), figure.axes):
+            names = [text.get_text() for text in axes.texts]
+            marks = [line for line in axes.lines if line.get_marker() == "o"]
+            fills = [[name for name, mark in zip(names, marks, strict=True) if mark.get_markerfacecolor() == fill]
+                     for fill in (style.ORANGE, style.SKY, "white")]
+            assert axes.get_title() == f"update {len(drawn)}"
+            used = [line for line in axes.lines if line not in marks and line.get_color() == style.VERMILION]
+            drawn.append((*map("".join, fills), len(used)))
+
+    monkeypatch.setattr(drawing.style, "save", keep)
+    gcn.draw(edges, nodes, "C", "E", tmp_path / "x")
+    assert drawn == panels
+
+
+def test_positions_of_neighbours_are_near_and_islands_apart():
+    ring = gcn.graphs.neighbour_lists([(i, (i + 1) % 8) for i in range(8)] + [(8, 9)], range(10))
+    x = drawing.positions(ring)
+    apart = np.linalg.norm(x[:, None] - x, axis=2)
+    near = [apart[i, (i + 1) % 8] for i in range(8)] + [apart[8, 9]]
+    assert max(near) < min(apart[i, (i + k) % 8] for i in range(8) for k in (2, 3, 4))
+    assert max(near) < apart[:8, 8:].min()
+
+
+@pytest.mark.parametrize("argv, says", [
+    (["--edition", "2021"], "invalid choice: '2021'"),
+    (["--edges", "A-B,B"], "edge 2 must be two names such as A-B, not 'B'"),
+    (["--edges", "A-B-C"], "edge 1 must be two names"),
+    (["--edges", "A-"], "edge 1 must be two names such as A-B, not 'A-'"),
+    (["--edges", "A-B,"], "edge 2 must be two names"),
+    (["--edges", ""], "edge 1 must be two names"),
+    (["--edges", "A-B", "--edition", "2020"], "not allowed with argument"),
+    (["--edges", "A-B"], "no node 'C'"),
+    (["--source", "Z"], "no node 'Z' in the graph; its 6 nodes are A, B, C, D, E, F"),
+    (["--target", ""], "no node ''"),
+    (["--matrix_nodes", "-1"], "must be a whole number at least 0, not -1"),
+    (["--matrix_nodes", "many"], "must be a whole number at least 0, not 'many'"),
+    (["--edge_list", "missing.txt"], "No such file or directory: missing.txt"),
+    (["--edge_list", "."], "Is a directory"),
+    (["--edge_list", "empty.txt"], "empty.txt holds no edge: the graph is empty"),
+    (["--edge_list", "bad.txt"], "line 3 of bad.txt: expected two names, found 3 in 'x y z'"),
+    (["--edge_list", "big.txt", "--source", "0", "--target", "1", "--matrix_nodes", "1000000"],
+     "a dense 20,000 x 20,000 matrix needs 3.0 GiB"),
+    (["--edge_list", "big.txt", "--source", "0", "--target", "1", "--figure", "out"],
+     "a figure shows up to 60 nodes, and this graph has 20,000"),
+    (["--figure", "out.svg"], "a figure is written as a .pdf and a .png, not as 'out.svg'"),
+    (["--figure", ""], "not as ''"),
+    (["--figure", "bad.txt/out"], "bad.txt"),
+    (["--sourc", "A"], "unrecognized arguments"),
+])
+def test_wrong_input_is_one_line_and_writes_nothing(capsys, tmp_path, monkeypatch, argv, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.txt").write_text("# nothing\n\n")
+    (tmp_path / "bad.txt").write_text("a b\n\nx y z\n")
+    (tmp_path / "big.txt").write_text("".join(f"{i} {i + 1}\n" for i in range(19999)))
+    status, out, err = run(capsys, *argv)
+    assert (status, out) == (2, "")
+    assert says in err and err.count("\n") == 1 and err.endswith("\n")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.txt", "big.txt", "empty.txt"]
+
+
+@pytest.mark.parametrize("how", [["-m", "part3.gcn"], [str(cli.ROOT / "part3" / "gcn.py")]])
+def test_runs_as_a_module_and_as_a_file_without_torch_or_matplotlib(how, tmp_path):
+    """A path that shadows both proves that nothing but NumPy is needed for the answer."""
+    for name in ("torch", "matplotlib", "scipy", "networkx"):
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} is not needed')")
+    folder = cli.ROOT if how[0] == "-m" else tmp_path
+    done = subprocess.run([sys.executable, *how, "--edition", "2020"], cwd=folder, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (0, "") and "updates from C to E: 4" in done.stdout
