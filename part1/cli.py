@@ -37,7 +37,7 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
     """`--help` with every default, but where a flag has none or its help text tells it already."""
 
     def _get_help_string(self, action):
-        told = action.default in (None, False) or "(default:" in action.help
+        told = action.default is None or action.default is False or "(default:" in action.help
         return action.help if told else super()._get_help_string(action)
 
 

@@ -53,8 +53,8 @@ class BinaryPalindromeDataset(PalindromeDataset):
 
     L/2 integers uniform on 0–8 are written in binary without leading zeros and concatenated; the string is reversed
     with probability 1/2, then mirrored, then padded on the left to 4L + 2 symbols: 0 is the pad, 1 stands for '0' and 2
-    for '1'. The network reads the first 4L + 1 symbols; the label is the last bit. Two labels in three are 1: a string's
-    first bit is 1 unless its integer is 0 (8/9), a reversed string's is 1 for odd integers (4/9), and the mean is 2/3.
+    for '1'. The network reads the first 4L + 1 symbols; the label is the last bit. Two labels in three are 1: the first
+    bit of a string is 1 unless its integer is 0 (8/9), of a reversed one if it is odd (4/9), and the mean is 2/3.
     """
 
     alphabet = 3
@@ -91,7 +91,7 @@ class BinaryPalindromeDataset(PalindromeDataset):
         return padded.scatter_(1, left, symbols).scatter_(1, right, symbols)[:, :width]
 
     def batch(self, batch_size, generator=None):
-        """Draw a batch: symbols (batch_size, 4L + 1) float32, each 0, 1 or 2, and labels (batch_size,) int64, 0 or 1."""
+        """Draw a batch: symbols 0, 1, 2 (batch_size, 4L + 1) float32 and labels 0, 1 (batch_size,) int64."""
         symbols, last = super().batch(batch_size, generator)
         return symbols, last - 1
 

@@ -118,7 +118,8 @@ def draw(rows, path, sources=()):
                       label=f"{model_type}, {digits} digits")
             axes.fill_between(t, norm / factor, norm * factor, color=color, alpha=0.2, linewidth=0)
         axes.set(xlabel="time step $t$", ylabel=rf"$\Vert\partial L / \partial {state}^{{(t)}}\Vert$", yscale="log")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=7, columnspacing=1, handlelength=1.5)
+    lines = {line.get_label(): line for axes in panels[0] for line in axes.get_lines()}
+    figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=3)
     return style.save(figure, path, sources)
 
 

@@ -1,6 +1,7 @@
 """The LSTM (Question 1.6 of 2019, 1.3 of 2020), written as equations 4 to 10 of the assignment."""
 import torch
 
+from part1 import bptt
 from part1.recurrent import RecurrentNetwork
 
 
@@ -14,6 +15,7 @@ class LSTM(RecurrentNetwork):
     gates = "gifo"
     recurrent = "gifo"
     state = ("h", "c")
+    unrolled = bptt.UnrolledLSTM
 
     def step(self, x, h, c):
         g = torch.tanh(x @ self.W_gx.T + h @ self.W_gh.T + self.b_g)  # (4)

@@ -1,6 +1,7 @@
 """The peephole LSTM (Question 1.4 of 2020): its gates look at the cell state c(t-1) instead of h(t-1)."""
 import torch
 
+from part1 import bptt
 from part1.recurrent import RecurrentNetwork
 
 
@@ -14,6 +15,7 @@ class PeepLSTM(RecurrentNetwork):
     gates = "fioc"
     recurrent = "fio"
     state = ("h", "c")
+    unrolled = bptt.UnrolledPeepLSTM
 
     def step(self, x, h, c):
         f = torch.sigmoid(x @ self.W_fx.T + c @ self.W_fh.T + self.b_f)

@@ -2,11 +2,13 @@
 
 A network subclasses `RecurrentNetwork`, says which gates it has, and writes its equations in `step(x, *state)`: from
 x(t), (batch, input_dim), and the state at t-1, each (batch, num_hidden), to the state at t, of which h comes first.
+That says all; `part1.bptt` computes the same and its gradients faster, and `--backward autograd` does without it.
 Nothing here or there is a `torch.nn` layer or cell: only `nn.Parameter` and elementary tensor operations.
 """
 import torch
 from torch import nn
 
+from part1 import bptt
 from part1.init import initialize
 
 
@@ -26,6 +28,8 @@ class RecurrentNetwork(nn.Module):
     gates = ""  # the letters * of W_*x (num_hidden, input_dim) and b_* (num_hidden,), in the order of the parameters
     recurrent = ""  # those among them with a W_*h (num_hidden, num_hidden)
     state = ("h",)  # names of what `step` passes on
+    unrolled = None  # the class in `part1.bptt` that holds the derivatives of `step`; without one autograd finds them
+    backward_pass = "bptt"  # "autograd" runs `step` even so
 
     def __init__(self, seq_length, input_dim, num_hidden, num_classes, device="cpu"):
         super().__init__()
@@ -51,17 +55,22 @@ class RecurrentNetwork(nn.Module):
         Args:
             x: digits, (batch, seq_length) or (batch, seq_length, 1); with input_dim > 1 also vectors as they are, float
                 (batch, seq_length, input_dim).
-            trace: a list to which the state of each step is appended, a tuple as in `state`.
+            trace: a list to which the state of each step is appended, a tuple as in `state`; autograd then finds the
+                gradients.
 
         Raises `ValueError` for other shapes, and for digits outside 0 … input_dim - 1 where they become one-hot.
         """
         x = self.encode(x)
-        state = [x.new_zeros(len(x), self.num_hidden) for _ in self.state]
-        for x_t in x.unbind(dim=1):
-            state = self.step(x_t, *state)
-            if trace is not None:
-                trace.append(state)
-        return state[0] @ self.W_ph.T + self.b_p  # (2), (10)
+        if trace is None and self.unrolled and self.backward_pass == "bptt":
+            h = bptt.last_hidden(self, x)
+        else:
+            state = [x.new_zeros(len(x), self.num_hidden) for _ in self.state]
+            for x_t in x.unbind(dim=1):
+                state = self.step(x_t, *state)
+                if trace is not None:
+                    trace.append(state)
+            h = state[0]
+        return h @ self.W_ph.T + self.b_p  # (2), (10)
 
     def encode(self, x):
         """Digits or vectors, shaped as `forward` takes them, to inputs (batch, seq_length, input_dim)."""

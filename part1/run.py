@@ -141,7 +141,7 @@ def read_metrics(path):
     try:
         whole = content[:content.rfind(b"\n") + 1].decode().splitlines()
         return [{"step": int(row.pop("step")), **{name: float(value) if value else None for name, value in row.items()}}
-                for row in csv.DictReader(whole)]
+                for row in csv.DictReader(whole, restval="missing")]
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is damaged or not a table of metrics") from None
 
@@ -153,8 +153,9 @@ def load_checkpoint(path, script):
         raise ValueError(f"there is no checkpoint {path}")
     content = path.read_bytes()
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch writes checksums, but does not check them
-            whole = archive.testzip() is None
+        # torch writes checksums, but does not check them, and gives random bytes for what looks like a directory.
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            whole = archive.testzip() is None and not any(entry.external_attr for entry in archive.infolist())
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True) if whole else None
     except Exception:  # a damaged file fails in any way it likes
         whole = False

@@ -174,7 +174,8 @@ def _worker(cell):
 def run_cells(cells, workers):
     """Run `cells`, `workers` at a time in processes of their own; raises `cli.RunFailed` when any of them failed."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([SCRIPT, "torch._dynamo"])  # else every cell imports them, optimizers the second
+    # What is not imported here is imported by every cell: seconds each. Optimizers import the last one.
+    context.set_forkserver_preload(["part1.train", "report.style", "torch._dynamo"])
     waiting, running, failed = list(cells), {}, []
     quiet = not sys.stderr.isatty()
 
@@ -192,7 +193,10 @@ def run_cells(cells, workers):
                     process = context.Process(target=_worker, args=(cell,))
                     process.start()
                     running[process.sentinel] = process, cell
-                for sentinel in multiprocessing.connection.wait(list(running), timeout=0.2):
+                ended = multiprocessing.connection.wait(list(running), timeout=0.2)
+                if stopped:
+                    raise cli.Interrupted("the cells at work have saved; the same command goes on", stopped[0])
+                for sentinel in ended:
                     process, cell = running.pop(sentinel)
                     process.join()
                     if process.exitcode:
@@ -203,8 +207,6 @@ def run_cells(cells, workers):
                     if quiet:
                         print(f"{cell.name}: {done} ({len(cells) - len(waiting) - len(running)}/{len(cells)} cells)",
                               flush=True)
-                if stopped:
-                    raise cli.Interrupted("the cells at work have saved; the same command goes on", stopped[0])
     finally:
         for process, _ in running.values():
             process.terminate()  # SIGTERM: the run saves its checkpoint
@@ -266,7 +268,7 @@ def draw_curves(curves, path, chance, sources=()):
             style.band(axes, steps, np.array([[values[seed, step] for step in steps] for seed in seeds]),
                        label=f"{model}, $L={length}$")
     panels[0].axhline(chance, color=style.GREY, linestyle="--", linewidth=1, label="chance")
-    panels[0].set(xlabel="update", ylabel="accuracy")
+    panels[0].set(xlabel="update", ylabel="accuracy", ylim=(None, 1.02))
     panels[1].set(xlabel="update", ylabel="cross-entropy (nats)", ylim=(0, None))
     panels[0].legend()
     return style.save(figure, path, sources)

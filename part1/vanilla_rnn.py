@@ -1,6 +1,7 @@
 """The vanilla RNN (Question 1.2 of 2019), written as equations 1 and 2 of the assignment."""
 import torch
 
+from part1 import bptt
 from part1.recurrent import RecurrentNetwork
 
 
@@ -12,6 +13,7 @@ class VanillaRNN(RecurrentNetwork):
 
     gates = "h"
     recurrent = "h"
+    unrolled = bptt.UnrolledRNN
 
     def step(self, x, h):
         h = torch.tanh(x @ self.W_hx.T + h @ self.W_hh.T + self.b_h)  # (1)

@@ -1,0 +1,94 @@
+"""`part1.train` in a process of its own, to be killed, interrupted and starved. Starting one takes a tenth of a second."""
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+
+from part1 import cli, run, train
+
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["part1.train", "part1.sweep", "part1.tests.background", "torch._dynamo"])
+
+
+class Train:
+    """A running `part1.train`: `pid`, and after `wait()` its exit status and what it printed, both streams together."""
+
+    def __init__(self, log, flags, patch=None):
+        self.log = log
+        self.process = context.Process(target=_train, args=(log, [str(flag) for flag in flags], patch))
+        self.process.start()
+        self.pid = self.process.pid
+
+    def wait(self, seconds=60):
+        """The exit status, negative for a signal, and the output."""
+        self.process.join(seconds)
+        assert self.process.exitcode is not None, "still running"
+        return self.process.exitcode, self.log.read_text() if self.log.exists() else ""
+
+    def until(self, condition, seconds=60):
+        """Wait until `condition()` holds; the process must be alive then."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert self.process.is_alive(), self.wait()
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(0.002)
+
+    def send(self, signum):
+        os.kill(self.pid, signum)
+
+    def kill(self):
+        self.process.kill()
+        self.process.join()
+
+
+def _train(log, flags, patch):
+    file = os.open(log, os.O_WRONLY | os.O_CREAT)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False, buffering=1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a shell; a fork server may ignore it
+    if patch is not None:
+        name, *arguments = patch
+        PATCHES[name](*arguments)
+    status = cli.main(train.parse_args, train.main, flags)
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def _kill_at(number):
+    """SIGKILL this process just before its file operation `number`: a write, fsync or rename."""
+    done = 0
+
+    def watched(function):
+        def operation(*args):
+            nonlocal done
+            done += 1
+            if done == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args)
+        return operation
+
+    os.fsync, os.replace, run._append = watched(os.fsync), watched(os.replace), watched(run._append)
+
+
+def _signal_at(number, signum):
+    """Let the signal come while row `number` of the metrics is written."""
+    append, rows = run._append, []
+
+    def watched(*args):
+        rows.append(args)
+        if len(rows) == number:
+            os.kill(os.getpid(), signum)
+        append(*args)
+
+    run._append = watched
+
+
+def _file_size(limit):
+    """Let every write beyond `limit` bytes of a file fail, as on a disk that fills up."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+
+PATCHES = {"kill at": _kill_at, "signal at": _signal_at, "file size": _file_size}

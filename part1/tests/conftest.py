@@ -1,0 +1,50 @@
+"""Fixtures of Part 1's tests: scripts called in this process, and scripts running in one of their own."""
+from part1 import cli, run  # before torch, see part1/run.py
+import hypothesis
+import pytest
+import torch
+
+from part1.tests import background
+
+hypothesis.settings.register_profile("part1", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("part1")
+torch.set_num_threads(1)  # the networks here are tiny: more threads only wait for each other
+
+
+@pytest.fixture
+def call(capsys):
+    """`call(script, *flags)` runs a script's main here and returns (exit status, standard output, standard error)."""
+    def call(script, *flags):
+        capsys.readouterr()
+        try:
+            status = cli.main(script.parse_args, script.main, [str(flag) for flag in flags])
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+    return call
+
+
+@pytest.fixture
+def refused(call):
+    """`refused(script, *flags)` asserts that a script answers with one line and exit 2, and returns the line."""
+    def refused(script, *flags):
+        status, out, err = call(script, *flags)
+        assert (status, out) == (2, "")
+        assert err.endswith("\n") and err.count("\n") == 1
+        assert "error: " in err and "Traceback" not in err
+        return err
+    return refused
+
+
+@pytest.fixture
+def start(tmp_path):
+    """`start(*flags, patch=None)` begins `part1.train` in a process of its own; the test's end kills what still runs."""
+    started = []
+
+    def start(*flags, patch=None):
+        started.append(background.Train(tmp_path / f"log{len(started)}", flags, patch))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
