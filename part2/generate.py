@@ -16,7 +16,7 @@ if not __package__:  # run as a file: the repository's root takes this folder's 
 from part1 import cli, run  # before torch, see part1/run.py
 import torch
 
-from part2.model import load
+from part2.model import Stepper, load
 
 # Every forward pass has this many rows, whether they are needed or not: another number of rows would round the logits
 # differently, and a sample would depend on how many others are drawn beside it.
@@ -44,8 +44,8 @@ def sample(logits, temperature, uniform):
         return logits.argmax(dim=1)
     x = logits.double()
     x = temperature * (x - x.amax(dim=1, keepdim=True))  # the largest becomes 0: no overflow, however large tau is
-    cumulative = x.softmax(dim=1).cumsum(dim=1)
-    # Scaled by the last entry, which rounding may leave a little off 1; (0, u] would find an impossible first class.
+    cumulative = x.exp().cumsum(dim=1)  # its last entry is the softmax's denominator
+    # <=, not <: with u = 0 the latter would find a first class of probability zero.
     return (cumulative <= uniform.unsqueeze(1) * cumulative[:, -1:]).sum(dim=1)
 
 
@@ -81,16 +81,17 @@ def generate(model, vocabulary, length, prompt="", temperature=None, num_samples
     model.eval()
     texts = []
     for first in range(0, num_samples, ROWS):
-        start, uniform = (tensor.to(device) for tensor in
-                          random_numbers(vocabulary.vocab_size, length, first, ROWS, seed))
-        written = known.to(device).expand(ROWS, -1) if prompt else start.unsqueeze(1)
+        start, uniform = random_numbers(vocabulary.vocab_size, length, first, ROWS, seed)
+        written = known.expand(ROWS, -1) if prompt else start.unsqueeze(1)
         characters = list(written.T)
-        logits, state = model(written)
+        logits, state = model(written.to(device))
+        logits, stepper = logits[:, -1], Stepper(model, state)
         while len(characters) < length:
-            characters.append(sample(logits[:, -1], temperature, uniform[:, len(characters)]))
+            # Drawn on the CPU: other devices may lack float64, or sum in an order that changes.
+            characters.append(sample(logits.cpu(), temperature, uniform[:, len(characters)]))
             if len(characters) < length:
-                logits, state = model(characters[-1].unsqueeze(1), state)
-        rows = torch.stack(characters, dim=1).cpu()
+                logits = stepper.step(characters[-1].to(device))
+        rows = torch.stack(characters, dim=1)
         texts += [vocabulary.convert_to_string(row) for row in rows[:num_samples - first]]
     model.train(was_training)
     return texts
@@ -112,18 +113,19 @@ def beam_search(model, vocabulary, length, prompt, beam_size):
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    written = known.to(device).unsqueeze(0)  # (beams, characters)
-    scores = torch.zeros(1, dtype=torch.float64, device=device)  # log-probability of each beam
-    logits, state = model(written)
+    written = known.unsqueeze(0)  # (beams, characters)
+    scores = torch.zeros(1, dtype=torch.float64)  # log-probability of each beam
+    logits, state = model(written.to(device))
     while written.shape[1] < length:
-        candidates = scores.unsqueeze(1) + logits[:, -1].double().log_softmax(dim=1)  # (beams, vocabulary)
+        candidates = scores.unsqueeze(1) + logits[:, -1].cpu().double().log_softmax(dim=1)  # (beams, vocabulary)
         scores, best = candidates.flatten().topk(min(beam_size, candidates.numel()))
         parents, characters = best // vocabulary.vocab_size, best % vocabulary.vocab_size
         written = torch.cat([written[parents], characters.unsqueeze(1)], dim=1)
         if written.shape[1] < length:
-            logits, state = model(characters.unsqueeze(1), tuple(part[:, parents] for part in state))
+            parents = parents.to(device)
+            logits, state = model(characters.unsqueeze(1).to(device), tuple(part[:, parents] for part in state))
     model.train(was_training)
-    return [(vocabulary.convert_to_string(row), score) for row, score in zip(written.cpu(), scores.tolist())]
+    return [(vocabulary.convert_to_string(row), score) for row, score in zip(written, scores.tolist())]
 
 
 def read_prompt(vocabulary, prompt, length):
@@ -144,7 +146,7 @@ def parse_args(argv=None):
         help="multiplies the logits: 0 uniform, 1 the model, inf greedy (default: greedy)")
     add("--beam_size", type=cli.positive_int, metavar="K", help="search with K beams instead of sampling")
     add("--num_samples", type=cli.positive_int, default=1, help="texts for each temperature")
-    add("--seed", type=cli.number(int, at_least=0, at_most=2**63 - 1), default=0, help="of first characters and draws")
+    add("--seed", type=cli.seed, default=0, help="of first characters and draws")
     add("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps")
     config = parser.parse(argv)
     if config.beam_size and (config.temperature or config.num_samples > 1):

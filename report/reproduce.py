@@ -89,7 +89,7 @@ QUICK = [
     *GRAPHS,
     Study("gradients through time", gradient_study, "--seeds 0 1 2", ["gradients.csv"]),
     Study("accuracy against palindrome length", sweep_study,
-          "--palindrome_lengths 5 10 20 --seeds 0 1 2 --train_steps 600 --eval_size 2000", ["lengths.csv"]),
+          "--palindrome_lengths 5 10 20 40 --seeds 0 1 2 --train_steps 500 --eval_size 2000", ["lengths.csv"]),
     Study("binary palindromes at reduced size", sweep_study,
           "--preset 2020 --num_hidden 64 --learning_rate 1e-3 --train_steps 300 --eval_every 25 --eval_size 1000",
           ["binary.csv", "binary_curves.csv"]),

@@ -1,0 +1,119 @@
+"""The figures' style: both files of a figure, their fingerprint, their bytes, and the band over seeds."""
+import hashlib
+import os
+
+from part1 import run  # before torch and matplotlib, see part1/run.py
+import numpy as np
+import pytest
+from PIL import Image
+from pypdf import PdfReader
+
+from report import style
+
+
+def figure(height=1.0):
+    figure, axes = style.plt.subplots(figsize=(2, 1.5))
+    axes.plot([0, 1], [0, height], label="a line")
+    axes.set(xlabel="$t$", ylabel="value")
+    axes.legend()
+    return figure
+
+
+@pytest.fixture
+def sources(tmp_path):
+    files = [tmp_path / "one.csv", tmp_path / "two.csv"]
+    files[0].write_text("step,loss\n1,0.5\n")
+    files[1].write_text("step,loss\n2,0.25\n")
+    return files
+
+
+def test_a_fingerprint_is_of_contents_order_and_borders(sources, tmp_path):
+    one, two = sources
+    mark = style.fingerprint(sources)
+    assert len(mark) == 64 and int(mark, 16)
+    digest = hashlib.sha256()
+    for file in sources:
+        digest.update(file.stat().st_size.to_bytes(8, "big"))
+        digest.update(file.read_bytes())
+    assert mark == digest.hexdigest()
+    assert mark != style.fingerprint([two, one])
+    assert mark == style.fingerprint([str(one), str(two)])
+    moved = tmp_path / "moved.csv"
+    moved.write_bytes(one.read_bytes())
+    assert style.fingerprint([moved, two]) == mark  # names do not matter
+    whole = one.read_text() + two.read_text()
+    one.write_text(whole[:5])
+    two.write_text(whole[5:])
+    assert style.fingerprint(sources) != mark  # where a file ends does
+
+
+def test_a_missing_source_is_an_error(tmp_path):
+    with pytest.raises(OSError):
+        style.save(figure(), tmp_path / "figure", [tmp_path / "none.csv"])
+    style.plt.close("all")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["figure", "figure.pdf", "figure.png"])
+def test_a_figure_is_a_pdf_and_a_png_that_carry_the_fingerprint(name, sources, tmp_path):
+    folder = tmp_path / "new" / "folder"
+    saved = style.save(figure(), folder / name, sources)
+    assert saved == folder / "figure.png"
+    assert sorted(os.listdir(folder)) == ["figure.pdf", "figure.png"]
+    mark = f"sha256:{style.fingerprint(sources)}"
+    document = PdfReader(folder / "figure.pdf")
+    assert document.metadata["/Keywords"] == mark and "/CreationDate" not in document.metadata
+    assert len(document.pages) == 1 and "value" in document.pages[0].extract_text()  # text, not pixels
+    with Image.open(saved) as image:
+        assert image.text["Keywords"] == mark
+        assert image.size == (320, 240)
+    assert not style.plt.get_fignums()
+
+
+@pytest.mark.parametrize("name", ["curves.v2", "accuracy 0.99"])
+def test_a_dot_in_a_name_is_no_suffix(name, tmp_path):
+    style.save(figure(), tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == [f"{name}.pdf", f"{name}.png"]
+
+
+def test_the_same_results_give_the_same_bytes_and_others_do_not(sources, tmp_path, monkeypatch):
+    style.save(figure(), tmp_path / "one", sources)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")  # what the clock would change
+    style.save(figure(), tmp_path / "two", sources)
+    sources[0].write_text("other results")
+    style.save(figure(), tmp_path / "marked", sources)
+    style.save(figure(2.0), tmp_path / "drawn", sources)
+    for suffix in (".pdf", ".png"):
+        one, two, marked, drawn = ((tmp_path / f"{name}{suffix}").read_bytes() for name in (
+            "one", "two", "marked", "drawn"))
+        assert one == two and len({one, marked, drawn}) == 3
+
+
+def test_a_band_is_one_standard_deviation_of_the_sample():
+    rows = np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 7.0], [2.0, 2.0, 5.0]])
+    figure, axes = style.plt.subplots()
+    line = style.band(axes, [10, 20, 30], rows, label="mean", color=style.GREEN)
+    assert line.get_label() == "mean" and line.get_color() == style.GREEN
+    assert list(line.get_xdata()) == [10, 20, 30] and list(line.get_ydata()) == [2, 2, 5]
+    corners = {tuple(corner) for corner in axes.collections[0].get_paths()[0].vertices}
+    assert corners == {(10, 1), (10, 3), (20, 2), (30, 3), (30, 7)}
+    style.plt.close(figure)
+
+
+def test_one_seed_has_no_band():
+    figure, axes = style.plt.subplots()
+    style.band(axes, [1, 2], np.array([[0.5, 0.7]]))
+    assert len(axes.lines) == 1 and not axes.collections
+    style.plt.close(figure)
+
+
+def test_colours_differ_and_every_network_has_one():
+    from part1 import train
+
+    assert set(style.MODEL_COLORS) == set(train.MODELS)
+    colours = [style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, style.PURPLE, style.SKY, style.GREY]
+    assert len(set(colours)) == 7 and len(set(style.MODEL_COLORS.values())) == 3
+    # Brightness keeps the networks apart on paper without colour.
+    grey = [np.dot([int(colour[k:k + 2], 16) for k in (1, 3, 5)], [0.299, 0.587, 0.114])
+            for colour in style.MODEL_COLORS.values()]
+    assert min(abs(one - other) for k, one in enumerate(grey) for other in grey[:k]) > 10
