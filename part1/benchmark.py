@@ -113,7 +113,8 @@ def make_floor(model_type, length, config):
     n, rows = config.num_hidden, len(MODELS[model_type][0].gates) * config.num_hidden
     W = torch.randn(rows, n + DIGITS + 1) / n
     inputs = torch.randn(n + DIGITS + 1, config.batch_size)
-    a, dh, dW = torch.empty(rows, config.batch_size), torch.empty(n, config.batch_size), torch.empty(n + DIGITS + 1, rows)
+    a, dh = torch.empty(rows, config.batch_size), torch.empty(n, config.batch_size)
+    dW = torch.empty(n + DIGITS + 1, rows)
 
     def products():
         start = time.perf_counter()
@@ -201,7 +202,7 @@ class NumpyPalindromes(Dataset):
 
 
 def measure_data(config, progress):
-    """Rows of `data.csv`: examples per second of `ds.batch` and of `DataLoader`s over single examples, on one thread."""
+    """Rows of `data.csv`: examples per second of `ds.batch` and of `DataLoader`s over single ones, on one thread."""
     torch.set_num_threads(1)
     rows = []
     for length in config.lengths:
@@ -258,11 +259,12 @@ def print_times(rows):
     """The table of times: medians in milliseconds, ratios with their quartiles."""
     ratios = [f"{over}/{under}" for over, under in RATIOS]
     print(f"{'network':8}{'threads':>7}{'T':>6}" + "".join(f"{name + ' ms':>13}" for name in CONTESTANTS)
-          + "".join(f"{name:>22}" for name in ratios))
+          + "".join(f"{name:>23}" for name in ratios))
     for row in rows:
+        spreads = [f"{row[name]} ({row[name + '_q1']}–{row[name + '_q3']})" for name in ratios]
         print(f"{row['model_type']:8}{row['threads']:7}{row['T']:6}"
               + "".join(f"{row[name + '_ms']:>13}" for name in CONTESTANTS)
-              + "".join(f"{'{} ({}–{})'.format(*(row[name + part] for part in ('', '_q1', '_q3'))):>22}" for name in ratios))
+              + "".join(f"{spread:>23}" for spread in spreads))
 
 
 def print_table(rows):

@@ -14,7 +14,7 @@ and dh, dc are dL/dh(t), dL/dc(t) along every path. What makes it fast:
   all a(t) are one product, W [h(t-1); x(t); 1] with W = [W_h W_x b]. The gradients of W are one product too.
 * One nonlinearity serves all gates: tanh(a) = 2 sigmoid(2a) - 1, as torch's sigmoid takes a third of its tanh's time.
 * What the backward pass needs is written into a workspace that the next call takes over, views and all: for an LSTM
-  over 100 steps the page faults of 46 MB of fresh memory would cost about half as much as all matrix products.
+  over 100 steps the page faults of 46 MB of fresh memory can cost half as much as all matrix products.
 """
 import weakref
 

@@ -2,7 +2,7 @@
 
 A network subclasses `RecurrentNetwork`, says which gates it has, and writes its equations in `step(x, *state)`: from
 x(t), (batch, input_dim), and the state at t-1, each (batch, num_hidden), to the state at t, of which h comes first.
-That says all; `part1.bptt` computes the same and its gradients faster, and `--backward autograd` does without it.
+That is all there is to a cell: `part1.bptt` only computes the same faster, and `--backward autograd` does without it.
 Nothing here or there is a `torch.nn` layer or cell: only `nn.Parameter` and elementary tensor operations.
 """
 import torch

@@ -66,7 +66,8 @@ def test_gradcheck(network_class, batch, seq_length, input_dim, num_hidden):
 
 @each_network
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 1e-5)])
-@pytest.mark.parametrize("batch, seq_length, input_dim, num_hidden", [(128, 29, 10, 128), (33, 17, 1, 65), (1, 99, 10, 7)])
+@pytest.mark.parametrize("batch, seq_length, input_dim, num_hidden", [
+    (128, 29, 10, 128), (33, 17, 1, 65), (1, 99, 10, 7)])
 def test_gradients_equal_those_of_autograd(network_class, dtype, tolerance, batch, seq_length, input_dim, num_hidden):
     network = make(network_class, seq_length, input_dim, num_hidden, 10, dtype)
     digits, labels = PalindromeDataset(seq_length + 1).batch(batch)
@@ -190,8 +191,9 @@ def test_gradients_through_time_equal_those_of_autograd(network_class):
 def test_training_curves_of_both_backward_passes_agree(network_class):
     losses = {}
     for backward_pass in ("bptt", "autograd"):
-        config = train.parse_args(["--model_type", {VanillaRNN: "RNN", LSTM: "LSTM", PeepLSTM: "PeepLSTM"}[network_class],
-                                   "--input_length", "5", "--input_dim", "10", "--num_hidden", "16"])
+        model_type = next(name for name, value in train.MODELS.items() if value is network_class)
+        config = train.parse_args(["--model_type", model_type, "--input_length", "5",
+                                   "--input_dim", "10", "--num_hidden", "16"])
         torch.manual_seed(0)
         network = train.make_model(config, "cpu").double()
         network.backward_pass = backward_pass

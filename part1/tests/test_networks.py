@@ -23,6 +23,12 @@ NAMES = {
 }
 
 
+@pytest.fixture(autouse=True, params=["bptt", "autograd"])
+def backward_pass(request, monkeypatch):
+    """Every test here is one of the hand-written derivatives and one of the plain loop of `step`."""
+    monkeypatch.setattr(recurrent.RecurrentNetwork, "backward_pass", request.param)
+
+
 def randomized(network, seed=0):
     """The network with every parameter, biases too, drawn large enough to matter."""
     generator = torch.Generator().manual_seed(seed)

@@ -158,3 +158,13 @@ def test_a_run_stopped_early_at_its_target_does_not_go_on(tmp_path, call):
     before = (folder / "checkpoint.pt").read_bytes()
     assert "after 6 updates" in call(train, "--output", folder, "--resume", "--train_steps", 50)[1]
     assert (folder / "checkpoint.pt").read_bytes() == before
+
+
+def test_torchs_own_random_numbers_go_on_too(tmp_path, call, monkeypatch):
+    """Dropout, say, would draw from them."""
+    monkeypatch.setattr(train, "evaluate", lambda *args: (torch.rand(()).item(), 0.5))
+    call(train, *SHORT, "--output", tmp_path / "straight")
+    call(train, *SHORT, "--train_steps", 3, "--output", tmp_path / "grown")
+    torch.manual_seed(99)
+    call(train, "--output", tmp_path / "grown", "--resume", "--train_steps", 7)
+    assert_bit_identical(tmp_path / "straight", tmp_path / "grown")
