@@ -3,8 +3,8 @@
     python -m part2.benchmark                                              # some minutes, at the course's settings
     python -m part2.benchmark --updates 30 --bf16_updates 50 --repeats 2 --length 50
 
-What is compared takes short turns, so that a busy machine slows down both sides, and each ratio is that of one turn. The
-table and `benchmark.csv` in `--output` give medians, and the quartiles of the ratio.
+What is compared takes short turns, so that a busy machine slows down both sides, and each ratio is that of one turn.
+The table and `benchmark.csv` in `--output` give medians, and the quartiles of the ratio.
 
 | row                         | ours                                      | the other side                           |
 | --------------------------- | ----------------------------------------- | ---------------------------------------- |
@@ -124,8 +124,9 @@ def train(config, folder, *flags, others=()):
     updates samples and a checkpoint were written.
     """
     resume = ["--resume"] if (folder / "checkpoint.pt").exists() else []
-    settings = train_text.parse_args(["--txt_file", config.txt_file, "--seed", str(config.seed), "--device", config.device,
-                                      "--sample_every", "1000000", "--output", str(folder), *resume, *flags])
+    settings = train_text.parse_args(["--txt_file", config.txt_file, "--seed", str(config.seed), "--device",
+                                      config.device, "--sample_every", "1000000", "--output", str(folder), *resume,
+                                      *flags])
     log, turns = run.Run.log, []
     stages = train_text.stages(settings.train_steps)
     step, started = None, None
@@ -175,7 +176,9 @@ def benchmark(config):
     """All measurements; returns the rows of the table, dicts."""
     settings, device = train_text.parse_args(["--txt_file", config.txt_file]), run.choose_device(config.device)
     text, _ = train_text.read_book(settings)
-    plain = [plain_training(config, text, make(config, text, settings.batch_size)) for make in (ready_batches, slow_batches)]
+    config.output.mkdir(parents=True, exist_ok=True)  # now, as an error would come too late after the measurements
+    plain = [plain_training(config, text, batches(config, text, settings.batch_size))
+             for batches in (ready_batches, slow_batches)]
     with tempfile.TemporaryDirectory() as folder:
         turns = train(config, Path(folder) / "training", "--train_steps", str(config.updates), others=plain)
         bf16, folders = [], {precision: Path(folder) / precision for precision in ("bf16", "fp32")}
@@ -204,7 +207,7 @@ def benchmark(config):
 
 def table(rows):
     """The rows as text for people."""
-    lines = [f"{'ours / the other':28}{'unit':20}{'ours':>10}{'other':>10}{'ratio':>9}   quartiles        turns  wanted"]
+    lines = [f"{'ours / the other':28}{'unit':20}{'ours':>10}{'other':>10}{'ratio':>9}   {'quartiles':15}turns  wanted"]
     for row in rows:
         lines.append(f"{row['comparison']:28}{row['unit']:20}{row['ours']:10.4g}{row['other']:10.4g}{row['ratio']:9.3f}"
                      f"   {row['quartile_1']:.3f} – {row['quartile_3']:<7.3f}{row['turns']:6}  {row['wanted']}")
@@ -212,7 +215,6 @@ def table(rows):
 
 
 def main(config):
-    config.output.mkdir(parents=True, exist_ok=True)
     rows = benchmark(config)
     run.write_csv(config.output / "benchmark.csv", rows)
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, on {config.device}\n{table(rows)}")

@@ -55,8 +55,8 @@ class TextDataset(Vocabulary, Dataset):
 
     def _set_data(self, data):
         if len(data) < self.seq_length + 1:
-            raise ValueError(f"{self.name} has {len(data)} characters to train on; windows of {self.seq_length} and the "
-                             f"character after need {self.seq_length + 1}")
+            raise ValueError(f"{self.name} has {len(data)} characters to train on; windows of {self.seq_length} and "
+                             f"the character after need {self.seq_length + 1}")
         self.data = data
         self.windows = data.unfold(0, self.seq_length + 1, 1)  # a view (len, seq_length + 1), nothing is copied
 
@@ -64,7 +64,8 @@ class TextDataset(Vocabulary, Dataset):
         """Take the last `fraction` of the text out of the training data; returns it as int64 (characters,)."""
         size = round(len(self.data) * fraction)
         if size < 2:
-            raise ValueError(f"{fraction} of the {len(self.data)} characters of {self.name} leave nothing to evaluate on")
+            raise ValueError(f"{fraction} of the {len(self.data)} characters of {self.name} leave nothing to evaluate "
+                             "on")
         held_out = self.data[-size:]
         self._set_data(self.data[:-size])
         return held_out

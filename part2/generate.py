@@ -45,8 +45,8 @@ def sample(logits, temperature, uniform):
     x = logits.double()
     x = temperature * (x - x.amax(dim=1, keepdim=True))  # the largest becomes 0: no overflow, however large tau is
     cumulative = x.exp().cumsum(dim=1)  # its last entry is the softmax's denominator
-    # <=, not <: with u = 0 the latter would find a first class of probability zero.
-    return (cumulative <= uniform.unsqueeze(1) * cumulative[:, -1:]).sum(dim=1)
+    # right: the first entry above u times the sum, not at it, which for u = 0 may be a class of probability zero.
+    return torch.searchsorted(cumulative, uniform.unsqueeze(1) * cumulative[:, -1:], right=True).squeeze(1)
 
 
 def random_numbers(vocab_size, length, first, count, seed):

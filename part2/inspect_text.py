@@ -86,8 +86,9 @@ def main(config):
     model, vocabulary = load(config.checkpoint, run.choose_device(config.device))
     p, favourites = probabilities(model, vocabulary, text)
     bits = -np.log2(p[1:])
-    print(f"{bits.mean():.3f} bits a character, {np.mean(np.array(list(text)) == np.array(list(favourites))):.1%} of the "
-          "characters are the network's favourite; it hesitates most at")
+    hits = np.mean([favourite == character for favourite, character in zip(favourites[1:], text[1:])])
+    print(f"{bits.mean():.3f} bits a character, {hits:.1%} of the characters are the network's favourite; it hesitates "
+          "most at")
     for k in np.argsort(-bits)[:5] + 1:
         print(f"  {visible(text[k])!s} after {text[max(0, k - 20):k]!r}: p = {p[k]:.1e}, it expected "
               f"{visible(favourites[k])}")

@@ -4,7 +4,7 @@
     python -m part2.study --output runs/grimm --txt_file grimm.txt --prompts "Sleeping beauty is" --train_steps 8441
 
 Trains with `part2.train_text` (which gets the flags that this script does not know), or goes on with the training that
-`--output` holds, then lets the network write. Results: `text.json`, `curves.csv` and `curves.pdf` / `.png` in `--output`.
+`--output` holds, then lets the network write. Results in `--output`: `text.json`, `curves.csv`, `curves.pdf` and `.png`.
 """
 import re
 import sys
@@ -47,7 +47,7 @@ def parse_args(argv=None):
 def read_samples(path):
     """The blocks of a `samples.txt`: a dict from the update to its list of longest sentences."""
     blocks = {}
-    for line in Path(path).read_text().splitlines():
+    for line in Path(path).read_text(encoding="utf-8").split("\n"):  # splitlines would also split at form feeds
         if header := re.fullmatch(r"update (\d+) of \d+", line):
             blocks[int(header[1])] = found = {}
         elif sample := re.fullmatch(r"  (\d+), *\d+ characters: (.*)", line):
@@ -98,20 +98,27 @@ def draw(curves, path, sources=()):
 
 def study(config, quiet=False):
     """Train and write as `config` (from `parse_args`) says; returns the content of `text.json`."""
-    book, _ = train_text.read_book(config.train_config)
-    for prompt in config.prompts:
-        book.encode(prompt)  # an unknown character is an error before the training, not after it
+    settings = config.train_config
+    if settings.resume:  # flags that are not typed again are those of the training
+        settings = run.settings_of(run.load_checkpoint(settings.output / "checkpoint.pt", train_text.SCRIPT))
+    book, _ = train_text.read_book(settings)
+    for prompt in config.prompts:  # an error before the training, not after it
+        if not prompt:
+            raise ValueError("a prompt of --prompts is empty")
+        book.encode(prompt)
     result = train_text.train(config.train_config, quiet)
     folder = Path(result.pop("folder"))
     checkpoint = run.load_checkpoint(folder / "checkpoint.pt", train_text.SCRIPT)
     settings = {**checkpoint["config"], "txt_file": Path(checkpoint["config"]["txt_file"]).name}
     model, vocabulary = load(folder / "checkpoint.pt")
     samples = read_samples(folder / "samples.txt")
-    stages = train_text.stages(settings["train_steps"])
+    # A run that has grown was not sampled at the thirds of its final length, but before.
+    sampled = [max(update for update in samples if update <= stage)
+               for stage in train_text.stages(settings["train_steps"])]
     content = {"settings": settings, "text_sha256": checkpoint["extra"]["sha256"], "characters": len(book.text),
                "vocabulary_size": vocabulary.vocab_size,
                "parameters": sum(parameter.numel() for parameter in model.parameters()), "result": result,
-               "stages": [{"update": update, "samples": samples[update]} for update in stages],
+               "stages": [{"update": update, "samples": samples[update]} for update in sampled],
                **write(model, vocabulary, config.prompts, settings["seed"])}
     run.write_json(config.output / "text.json", content)
     run.write_csv(config.output / "curves.csv", thinned(run.read_metrics(folder / "metrics.csv")))

@@ -10,6 +10,7 @@ characters every --sample_every updates and at 1/3, 2/3 and 3/3 of the training;
 import contextlib
 import hashlib
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -31,14 +32,14 @@ def parse_args(argv=None):
     """Parse the flags of `python -m part2.train_text`; a wrong one ends in one line and exit status 2."""
     parser = cli.Parser(SCRIPT, "Train a character-level LSTM on a text.")
     add = parser.add_argument
-    fraction = cli.number(float, at_least=0, below=1)
-    add("--txt_file", default=str(cli.ROOT / "assets" / "fables.txt"), help="the text to train on, UTF-8")
+    add("--txt_file", type=os.path.abspath, default=str(cli.ROOT / "assets" / "fables.txt"),
+        help="the text to train on, UTF-8")  # absolute: a run may go on from another folder
     add("--strip_gutenberg", action="store_true", help="leave out Project Gutenberg's header and licence")
     add("--seq_length", type=cli.positive_int, default=30, help="characters in a training window, T")
     add("--lstm_num_hidden", type=cli.positive_int, default=128, help="units of each LSTM layer")
     add("--lstm_num_layers", type=cli.positive_int, default=2, help="LSTM layers")
     add("--batch_size", type=cli.positive_int, default=64, help="windows an update")
-    add("--learning_rate", type=cli.positive_float, default=2e-3, help="step size of Adam")
+    add("--learning_rate", type=cli.number(float, above=0, at_most=1e6), default=2e-3, help="step size of Adam")
     add("--learning_rate_decay", type=cli.number(float, above=0, at_most=1), default=0.96,
         help="factor on the learning rate every --learning_rate_step")
     add("--learning_rate_step", type=cli.positive_int, default=5000, help="updates from one decay to the next")
@@ -53,7 +54,8 @@ def parse_args(argv=None):
         help="of the samples, multiplies the logits (default: greedy)")
     add("--gen_input", default="", metavar="TEXT", help="how the samples begin (default: a random character)")
     add("--precision", choices=["fp32", "bf16"], default="fp32", help="bf16: mixed precision by autocast")
-    add("--eval_fraction", type=fraction, default=0.0, help="share of the text, at its end, to hold out and evaluate on")
+    add("--eval_fraction", type=cli.number(float, at_least=0, below=1), default=0.0,
+        help="share of the text, at its end, to hold out and evaluate on")
     run.add_flags(parser, train_steps=1_000_000)
     return parser.parse(argv)
 
@@ -67,6 +69,27 @@ def read_book(config):
     """The training windows, and the held-out tail (int64, or None) that `--eval_fraction` asks for."""
     text = TextDataset(config.txt_file, config.seq_length, config.strip_gutenberg)
     return text, text.hold_out(config.eval_fraction) if config.eval_fraction else None
+
+
+def bf16_kernels(device):
+    """Whether torch's fast LSTM takes bf16 on `device`: on a CPU without such units, oneDNN has none and raises."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+            torch.nn.LSTM(1, 1).to(device)(torch.zeros(1, 1, 1, device=device))
+    except RuntimeError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def autocast(device, precision, fast):
+    """The forward pass in `precision`; not `fast`: by torch's own kernels, which can do it on any CPU."""
+    before, *_ = torch.backends.mkldnn.set_flags(fast and None)
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            yield
+    finally:
+        torch.backends.mkldnn.set_flags(before)
 
 
 @torch.no_grad()
@@ -127,6 +150,9 @@ def train(config, quiet=False):
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, config.learning_rate_step, config.learning_rate_decay)
     training_data = run.generator(config.seed, "training data")
     held_out = held_out.to(device) if held_out is not None else None
+    fast = config.precision == "fp32" or bf16_kernels(device)
+    if not (fast or quiet):
+        print("this CPU has no units for bf16: it works, but many times slower than fp32")
     book = {"vocabulary": text.characters, "sha256": hashlib.sha256(text.text.encode()).hexdigest()}
 
     with current.keep(rows_every=[config.print_every, config.sample_every], extra=book, model=model,
@@ -134,7 +160,7 @@ def train(config, quiet=False):
             summary_writer(config, current) as summary:
         for step in current.steps():
             inputs, targets = (tensor.to(device) for tensor in text.batch(config.batch_size, training_data))
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            with autocast(device, config.precision, fast):
                 logits, _ = model(inputs)
             loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten())  # (13): the mean over all time steps
             optimizer.zero_grad()
@@ -142,13 +168,15 @@ def train(config, quiet=False):
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_norm)
             current.check_finite(loss=loss.item(), gradient=norm.item())
             optimizer.step()
+            learning_rate = schedule.get_last_lr()[0]  # of this update; the next one's may be another
             schedule.step()
 
             if current.due(config.print_every, config.sample_every):
                 row = {"loss": loss.item(), "accuracy": (logits.argmax(dim=2) == targets).float().mean().item(),
-                       "learning_rate": schedule.get_last_lr()[0], "eval_loss": None, "bits_per_character": None}
+                       "learning_rate": learning_rate, "eval_loss": None, "bits_per_character": None}
                 if held_out is not None and current.due(config.sample_every):
                     row["eval_loss"] = evaluate(model, held_out)
+                    current.check_finite(held_out_loss=row["eval_loss"])
                     row["bits_per_character"] = row["eval_loss"] / math.log(2)
                 current.log(**row)
                 for name, value in row.items():

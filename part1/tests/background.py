@@ -1,4 +1,4 @@
-"""`part1.train` in a process of its own, to be killed, interrupted and starved. Starting one takes a tenth of a second."""
+"""`part1.train` in a process of its own, to be killed, interrupted and starved. One starts in 0.1 s."""
 import multiprocessing
 import os
 import resource

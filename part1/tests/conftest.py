@@ -38,7 +38,7 @@ def refused(call):
 
 @pytest.fixture
 def start(tmp_path):
-    """`start(*flags, patch=None)` begins `part1.train` in a process of its own; the test's end kills what still runs."""
+    """`start(*flags, patch=None)` begins `part1.train` in a process of its own, killed at the end of the test."""
     started = []
 
     def start(*flags, patch=None):

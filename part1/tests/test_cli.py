@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from part1 import run
 import pytest
 import torch
 

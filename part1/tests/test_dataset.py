@@ -3,7 +3,6 @@ import itertools
 import sys
 from collections import Counter
 
-from part1 import run
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,6 @@
 """Initial weights: the statistics that each scheme promises, for every gate's matrix by itself."""
 import math
 
-from part1 import run
 import pytest
 import torch
 

@@ -3,7 +3,6 @@ import ast
 import inspect
 import math
 
-from part1 import run
 import pytest
 import torch
 from torch import nn

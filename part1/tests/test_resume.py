@@ -10,7 +10,7 @@ import torch
 from part1 import train
 from part1.tests.test_run import same
 
-TINY = ["--num_hidden", 6, "--batch_size", 4, "--input_length", 3, "--eval_size", 20, "--seed", 3]
+TINY = ["--num_hidden", 6, "--batch_size", 4, "--input_length", 3, "--eval_size", 20, "--seed", 3, "--device", "cpu"]
 SHORT = [*TINY, "--train_steps", 7, "--eval_every", 3]  # evaluations at 3, 6 and, off the schedule, 7
 LONG = [*TINY, "--train_steps", 150, "--eval_every", 7]
 RUNS = {

@@ -19,7 +19,7 @@ from part1 import cli, train
 from part1.tests.background import context
 
 TINY = ["--num_hidden", 4, "--batch_size", 4, "--input_length", 3, "--eval_size", 20, "--train_steps", 6,
-        "--eval_every", 2]
+        "--eval_every", 2, "--device", "cpu"]
 ENDLESS = [*TINY, "--train_steps", 10**9, "--eval_every", 50]
 
 
@@ -66,7 +66,8 @@ def test_a_device_that_is_not_here_is_an_error_and_never_a_fallback(name):
         run.choose_device(name)
 
 
-@pytest.mark.parametrize("name", ["", "gpu", "meta", "CUDA", "cuda:", "cuda:-1", "cuda:x", "cpu\n", "auto:0", "cuda:1:2"])
+@pytest.mark.parametrize("name", [
+    "", "gpu", "meta", "CUDA", "cuda:", "cuda:-1", "cuda:x", "cpu\n", "auto:0", "cuda:1:2"])
 def test_a_word_that_is_no_device_is_an_error(name):
     with pytest.raises(ValueError, match="auto, cpu, cuda, cuda:N and mps"):
         run.choose_device(name)
@@ -562,8 +563,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(bad,
     folder = tmp_path / "run"
     status, _, err = call(train, *TINY, "--output", folder)
     assert status == 1
-    assert err == (f"error: the loss became {bad} at update 5 (a lower --learning_rate may help); saved up to update 4; "
-                   f"go on with: python -m part1.train --output {run.shorter(folder)} --resume\n")
+    assert err == (f"error: the loss became {bad} at update 5 (a lower --learning_rate may help); "
+                   f"saved up to update 4; go on with: python -m part1.train --output {run.shorter(folder)} --resume\n")
     checkpoint, rows = loads(folder)
     assert checkpoint["step"] == 4 and rows[-1]["step"] == 4
     assert all(parameter.isfinite().all() for parameter in checkpoint["parts"]["model"].values())

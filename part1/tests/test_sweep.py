@@ -17,7 +17,8 @@ from part1 import cli, sweep, train
 from part1.tests.test_resume import assert_bit_identical
 from report import style
 
-SIZES = ["--num_hidden", 3, "--batch_size", 4, "--eval_size", 20, "--train_steps", 4, "--eval_every", 2]
+SIZES = ["--num_hidden", 3, "--batch_size", 4, "--eval_size", 20, "--train_steps", 4, "--eval_every", 2,
+         "--device", "cpu"]
 GRID = ["--model_type", "RNN", "LSTM", "--palindrome_lengths", 4, 5, "--seeds", 0, 1, *SIZES]
 CELLS = ["RNN_T4_seed0", "RNN_T4_seed1", "RNN_T5_seed0", "RNN_T5_seed1",
          "LSTM_T4_seed0", "LSTM_T4_seed1", "LSTM_T5_seed0", "LSTM_T5_seed1"]
@@ -332,7 +333,7 @@ def test_typed_train_flags_win_over_the_presets():
 
 
 def test_cells_that_are_asked_for_twice_run_once():
-    cells = sweep.parse_args(["--model_type", "RNN", "RNN", "--palindrome_lengths", "5", "5", "--seeds", "3", "3"]).cells
+    cells = sweep.parse_args("--model_type RNN RNN --palindrome_lengths 5 5 --seeds 3 3".split()).cells
     assert [cell.name for cell in cells] == ["RNN_T5_seed3"]
 
 
@@ -340,8 +341,9 @@ def test_cells_that_are_asked_for_twice_run_once():
     ("--model_type GRU", "'GRU'"), ("--palindrome_lengths 1", "at least 2"), ("--palindrome_lengths -5", "not -5"),
     ("--palindrome_lengths", "at least one argument"), ("--preset best", "'best'"), ("--seeds -1", "not -1"),
     ("--seeds 9223372036854775808", "at most"), ("--workers 0", "at least 1"), ("--cell 8", "0 … 7"),
-    ("--cell -1", "not -1"), ("--learning_rate nan", "nan"), ("--input_dim 3", "1 or 10"), ("--device cuda:7", "cuda:7"),
-    ("--seed 3", "--seed is not for a sweep"), ("--seed=3", "--seed is not"), ("--input_length 4", "--input_length is not"),
+    ("--cell -1", "not -1"), ("--learning_rate nan", "nan"), ("--input_dim 3", "1 or 10"),
+    ("--device cuda:7", "cuda:7"), ("--seed 3", "--seed is not for a sweep"), ("--seed=3", "--seed is not"),
+    ("--input_length 4", "--input_length is not"),
     ("--resume", "the same command goes on"), ("--epochs 3", "--epochs 3"), ("stray", "stray"),
     ("--dataset binary_palindrome --input_dim 3", "even number, not 5"), ("--forget_bias 1", "no forget gate"),
     ("--collect", "no cell is done"), ("--output /proc/sweep", "/proc/sweep"), ("--output /dev/null", "/dev/null")])

@@ -10,7 +10,7 @@ import torch
 from part1 import cli, train
 
 TINY = ["--num_hidden", 4, "--batch_size", 4, "--input_length", 3, "--eval_size", 20, "--train_steps", 6,
-        "--eval_every", 2]
+        "--eval_every", 2, "--device", "cpu"]
 
 
 def in_process(*flags, **kwargs):
@@ -46,8 +46,9 @@ WRONG = [
     ("--input_length 2.5", "2.5"), ("--input_length ten", "'ten'"), ("--input_dim 3", "1 or 10"),
     ("--input_dim 0", "not 0"), ("--dataset binary_palindrome --input_length 4 --input_dim 10", "1 or 3"),
     ("--dataset binary_palindrome", "even number"), ("--num_classes 9", "at least the dataset's 10"),
-    ("--dataset binary_palindrome --input_length 4 --num_classes 1", "at least the dataset's 2"), ("--num_hidden 0", "not 0"),
-    ("--batch_size -1", "not -1"), ("--learning_rate nan", "not nan"), ("--learning_rate inf", "not inf"),
+    ("--dataset binary_palindrome --input_length 4 --num_classes 1", "at least the dataset's 2"),
+    ("--num_hidden 0", "not 0"), ("--batch_size -1", "not -1"), ("--learning_rate nan", "not nan"),
+    ("--learning_rate inf", "not inf"),
     ("--learning_rate 0", "above 0"), ("--learning_rate=-1e-3", "above 0"), ("--learning_rate 1e39", "not 1e39"),
     ("--train_steps 0", "not 0"), ("--max_norm 0", "above 0"), ("--max_norm nan", "not nan"), ("--seed -1", "not -1"),
     ("--seed 9223372036854775808", "at most"), ("--eval_every 0", "not 0"), ("--eval_size 0", "not 0"),
@@ -212,5 +213,5 @@ def test_it_stops_at_the_second_evaluation_in_a_row_that_reaches_the_target(accu
     ["--model_type", "PeepLSTM", "--input_dim", 10, "--forget_bias", "chrono", "--num_hidden", 64]])
 def test_palindromes_of_length_five_are_learned(flags, tmp_path):
     result = in_process(*flags, "--input_length", 4, "--train_steps", 3000, "--eval_every", 100, "--eval_size", 2000,
-                        "--target_accuracy", 0.99, "--output", tmp_path / "run")
+                        "--target_accuracy", 0.99, "--device", "cpu", "--output", tmp_path / "run")
     assert result["best_accuracy"] >= 0.99 and result["steps_to_target"] == result["steps"] <= 3000

@@ -1,0 +1,47 @@
+"""Fixtures of Part 2's tests: scripts called in this process, a tiny book, and a finished tiny run on it."""
+from part1 import cli, run  # before torch, see part1/run.py
+import hypothesis
+import pytest
+import torch
+
+from part1.tests.conftest import call, refused  # noqa: F401 (fixtures)
+from part2 import train_text
+from part2.model import TextGenerationModel
+
+hypothesis.settings.register_profile("part2", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("part2")
+torch.set_num_threads(1)  # the networks here are tiny: more threads only wait for each other
+
+BOOK = "The fox ran. The dog sat.\n\"Why?\" said the fox; and the dog did not know.\n" * 8
+TINY = ["--seq_length", 5, "--lstm_num_hidden", 6, "--batch_size", 4, "--train_steps", 12, "--print_every", 2,
+        "--sample_every", 5, "--eval_fraction", 0.2, "--dropout_keep_prob", 0.8, "--learning_rate_step", 3]
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory):
+    """A text file of a few hundred characters."""
+    path = tmp_path_factory.mktemp("books") / "book.txt"
+    path.write_text(BOOK)
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished(book, tmp_path_factory):
+    """The folder of a finished run with the flags `TINY`; tests must not change it."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    flags = [str(flag) for flag in ("--txt_file", book, *TINY, "--output", folder)]
+    train_text.train(train_text.parse_args(flags), quiet=True)
+    return folder
+
+
+@pytest.fixture
+def make():
+    """`make(K, hidden, layers, dtype, scale)`: a network with weights that differ enough to have opinions."""
+    def make(K=7, hidden=9, layers=2, dtype=torch.float64, scale=1.5, keep=1.0, seed=1):
+        torch.manual_seed(seed)
+        model = TextGenerationModel(4, 5, K, hidden, layers, dropout_keep_prob=keep).to(dtype)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.normal_(0, scale / parameter.shape[-1] ** 0.5 if parameter.dim() > 1 else 0.5)
+        return model.eval()
+    return make
