@@ -8,8 +8,8 @@ from part1.recurrent import RecurrentNetwork
 class PeepLSTM(RecurrentNetwork):
     """The LSTM with peephole connections of the 2020 edition: only c recurs, h(t) is nothing but an output.
 
-    Parameters W_*x, W_*h, b_* for * in f, i, o, then W_cx, b_c, W_ph, b_p: 4nd + 3n² + 4n in the cell. For the arguments
-    see `RecurrentNetwork`. The idea of peepholes: Gers & Schmidhuber, IJCNN 2000.
+    Parameters W_*x, W_*h, b_* for * in f, i, o, then W_cx, b_c, W_ph, b_p: 4nd + 3n² + 4n in the cell. For the
+    arguments see `RecurrentNetwork`. The idea of peepholes: Gers & Schmidhuber, IJCNN 2000.
     """
 
     gates = "fioc"

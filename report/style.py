@@ -1,7 +1,7 @@
 """The one style of all figures, and the one place that saves them.
 
 A figure is saved twice, as a vector PDF for the report and as a PNG for eyes. Both carry in their metadata the SHA-256
-of the result files they were drawn from, and nothing that changes from day to day: the same results give the same bytes.
+of the result files they were drawn from, and nothing that changes from day to day: the same results, the same bytes.
 """
 import hashlib
 from pathlib import Path
