@@ -48,7 +48,7 @@ def parse_args(argv=None):
     parser = cli.Parser("part2.benchmark", "Measure the speeds of Part 2, each against the plain way to do the same.")
     add = parser.add_argument
     add("--txt_file", default=str(cli.ROOT / "assets" / "fables.txt"), help="the text to train on, UTF-8")
-    add("--updates", type=cli.number(int, at_least=15), default=300, help="updates of each training; five are a turn")
+    add("--updates", type=cli.number(int, at_least=15), default=600, help="updates of each training; five are a turn")
     add("--bf16_updates", type=cli.number(int, at_least=50), default=500,
         help="updates after which the loss with bf16 is compared; fifty are a turn")
     add("--repeats", type=cli.positive_int, default=7, help="turns of the generation")

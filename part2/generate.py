@@ -53,7 +53,9 @@ def random_numbers(vocab_size, length, first, count, seed):
     """First characters, int64 (count,), and uniform numbers, float64 (count, length), for samples `first` … ."""
     streams = [run.generator(seed, f"sample {k}") for k in range(first, first + count)]
     characters = torch.cat([torch.randint(vocab_size, (1,), generator=stream) for stream in streams])
-    uniform = torch.stack([torch.rand(length, dtype=torch.float64, generator=stream) for stream in streams])
+    uniform = torch.empty(count, length, dtype=torch.float64)  # all at once: too much memory is an error right here
+    for row, stream in zip(uniform, streams):
+        row.uniform_(generator=stream)
     return characters, uniform
 
 

@@ -44,8 +44,9 @@ class TextGenerationModel(nn.Module):
 class Stepper:
     """The network one character at a time, equations (4) to (10) by hand: on one core half as long a step as `nn.LSTM`.
 
-    A step of `nn.LSTM` spends its time on preparing the weights. Here a layer is one product, and the samples are the
-    columns of every matrix, so that each gate is one piece of memory. For evaluation: no dropout, no gradients.
+    A step of `nn.LSTM` spends its time on preparing the weights. Here a layer is one product, samples are the columns
+    of every matrix, so that a gate is one piece of memory, and what a step computes overwrites what the last one did.
+    For evaluation: no dropout, no gradients.
 
     Args:
         model: a `TextGenerationModel`; its weights are taken as they are now.
@@ -55,19 +56,26 @@ class Stepper:
     @torch.inference_mode()
     def __init__(self, model, state):
         self.model = model
-        self.layers = [((b_x + b_h).unsqueeze(1), torch.cat([W_x, W_h], dim=1))
-                       for W_x, W_h, b_x, b_h in model.lstm.all_weights]
-        self.h, self.c = (list(part.mT.contiguous()) for part in state)  # (hidden, batch) for each layer
+        self.layers = []
+        for (W_x, W_h, b_x, b_h), h, c in zip(model.lstm.all_weights, *state):
+            x_h = torch.cat([h.new_zeros(W_x.shape[1], len(h)), h.T])  # a layer's input above its own last output
+            self.layers.append((torch.cat([W_x, W_h], dim=1), (b_x + b_h).unsqueeze(1), x_h, c.T.clone().contiguous()))
+        self.gates = x_h.new_empty(len(b_h), x_h.shape[1])
 
     @torch.inference_mode()
     def step(self, x):
         """Read one more character each, int64 (batch,); returns the logits of the next, (batch, vocabulary_size)."""
-        output = one_hot(x, self.model.vocabulary_size).T.to(self.h[0].dtype)
-        for k, (b, W) in enumerate(self.layers):
-            i, f, g, o = torch.addmm(b, W, torch.cat([output, self.h[k]])).chunk(4)  # the order of nn.LSTM
-            self.c[k] = g.tanh() * i.sigmoid() + self.c[k] * f.sigmoid()
-            self.h[k] = output = self.c[k].tanh() * o.sigmoid()
-        return self.model.linear(output.T)
+        h = one_hot(x, self.model.vocabulary_size).T
+        for W, b, x_h, c in self.layers:
+            x_h[:len(h)] = h
+            i, f, g, o = torch.addmm(b, W, x_h, out=self.gates).chunk(4)  # the order of nn.LSTM
+            for gate in (i, f, o):
+                gate.sigmoid_()
+            g.tanh_()
+            c.mul_(f).addcmul_(g, i)
+            h = c.tanh().mul_(o)
+            x_h[-len(h):] = h
+        return self.model.linear(h.T)
 
 
 def make_model(config, vocabulary_size, device):

@@ -160,12 +160,12 @@ def test_probabilities_are_those_of_reading_step_by_step(finished):
 
 
 def test_the_strip_is_drawn_and_the_worst_places_are_told(finished, tmp_path, call):
-    (tmp_path / "text.txt").write_bytes(b"\xef\xbb\xbfThe fox\r\nsat. " + b"The dog ran. " * 20)
+    (tmp_path / "text.txt").write_bytes(b"\xef\xbb\xbfThe fox\r\nsat. " + b"The dog ran. " * 5)
     flags = ["--checkpoint", finished / "checkpoint.pt", "--output", tmp_path / "strip"]
     status, out, err = call(inspect_text, *flags, "--text_file", tmp_path / "text.txt")
     assert (status, err) == (0, "") and {"strip.pdf", "strip.png"} <= set(os.listdir(tmp_path))
     model, vocabulary = load(finished / "checkpoint.pt")
-    text = "The fox\nsat. " + "The dog ran. " * 20
+    text = "The fox\nsat. " + "The dog ran. " * 5
     p, favourites = probabilities(model, vocabulary, text)
     hits = np.mean([a == b for a, b in zip(text[1:], favourites[1:])])
     assert out.startswith(f"{-np.log2(p[1:]).mean():.3f} bits a character, {hits:.1%} of")
