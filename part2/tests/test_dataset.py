@@ -174,7 +174,8 @@ START, END = "*** START OF THIS PROJECT GUTENBERG EBOOK X ***", "*** END OF THIS
 @pytest.mark.parametrize("start, end", [(START, END), ("***START OF", "***END OF"), ("*** START: FULL", "*** END")])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_only_the_book_is_kept(start, end, newline, text):
-    content = newline.join(["Licence!", start, "", "", "Once *** START and", "*** ENDED", "*** later.", "", end, "More!"])
+    content = newline.join(["Licence!", start, "", "", "Once *** START and", "*** ENDED", "*** later.", "", end,
+                            "More!"])
     assert text(content, strip_gutenberg=True).text == "Once *** START and\n*** ENDED\n*** later.\n"
     dataset = text(content)
     assert "!" in dataset.characters and "Licence!" in dataset.text

@@ -102,7 +102,7 @@ def test_a_large_temperature_is_greedy(tau, scale):
 
 @pytest.mark.parametrize("tau", [-1, -1e-9, math.nan, -math.inf])
 def test_a_temperature_below_zero_is_refused(tau, make):
-    with pytest.raises(ValueError, match=r"temperature is 0 \(uniform\) or more, up to inf \(greedy\), not -?(1|nan|inf)"):
+    with pytest.raises(ValueError, match=r"is 0 \(uniform\) or more, up to inf \(greedy\), not -?(1|nan|inf)"):
         sample(torch.zeros(1, 2), tau, torch.zeros(1, dtype=torch.float64))
     with pytest.raises(ValueError, match="temperature"):
         generate(make(), SEVEN, 5, temperature=tau)
@@ -274,7 +274,8 @@ def test_the_script_writes_what_the_function_returns(finished, call):
     model, vocabulary = load(finished / "checkpoint.pt")
     flags = ["--gen_input", "The", "--length", 30]
     assert call(script, *checkpoint, *flags) == (0, generate(model, vocabulary, 30, "The")[0] + "\n", "")
-    status, out, err = call(script, *checkpoint, *flags, "--temperature", 0, 1.5, "inf", "--num_samples", 2, "--seed", 3)
+    status, out, err = call(script, *checkpoint, *flags, "--temperature", 0, 1.5, "inf", "--num_samples", 2, "--seed",
+                            3)
     expected = ""
     for tau, name in ((0, "0"), (1.5, "1.5"), (math.inf, "inf")):
         for k, text in enumerate(generate(model, vocabulary, 30, "The", tau, 2, seeded(3))):
@@ -287,7 +288,8 @@ def test_the_script_writes_what_the_function_returns(finished, call):
 
 
 @pytest.mark.parametrize("flags, message", [
-    (["--gen_input", "Xylophon£"], "has no 'X' 'l' 'p' '£'"), (["--gen_input", "The", "--length", 2], "more than the length"),
+    (["--gen_input", "Xylophon£"], "has no 'X' 'l' 'p' '£'"),
+    (["--gen_input", "The", "--length", 2], "more than the length"),
     (["--temperature", "-1"], "at least 0"), (["--temperature", "nan"], "at least 0"), (["--temperature"], "argument"),
     (["--beam_size", 2], "needs a prompt"), (["--beam_size", 0], "at least 1"), (["--num_samples", 0], "at least 1"),
     (["--beam_size", 2, "--temperature", 1], "goes with neither"), (["--length", "1e3"], "whole number"),
@@ -297,7 +299,8 @@ def test_wrong_flags_are_one_line(flags, message, finished, refused):
 
 
 @pytest.mark.parametrize("name, message", [
-    ("missing.pt", "there is no checkpoint"), ("config.json", "torn, damaged or not a checkpoint"), ("", "there is no")])
+    ("missing.pt", "there is no checkpoint"), ("config.json", "torn, damaged or not a checkpoint"),
+    ("", "there is no")])
 def test_wrong_checkpoints_are_one_line(name, message, finished, refused):
     assert message in refused(script, "--checkpoint", finished / name)
     assert "required: --checkpoint" in refused(script)

@@ -11,6 +11,7 @@ import torch
 
 from part2 import benchmark, train_text
 from part2.dataset import TextDataset
+from part2.tests.test_generate import SEVEN
 
 SCRIPTS = sorted(path.stem for path in (cli.ROOT / "part2").glob("*.py") if "cli.main(" in path.read_text())
 
@@ -71,12 +72,13 @@ def test_the_benchmark_measures_everything(tmp_path, call):
     assert (status, err) == (0, "")
     with open(tmp_path / "out" / "benchmark.csv", newline="") as file:
         rows = {row["comparison"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["training / bare loop", "training / slow loader", "training, bf16 / fp32", "loss, bf16 / fp32",
-                          "generation / one at a time"]
+    assert list(rows) == ["training / bare loop", "training / slow loader", "training, bf16 / fp32",
+                          "loss, bf16 / fp32", "generation / one at a time"]
     # Rows of metrics after 5, 10, 15 and 18 updates; samples after 6, 12 and 18.
     assert [int(row["turns"]) for row in rows.values()] == [1, 1, 2, 1, 2]
     for name, row in rows.items():
-        ours, other, ratio, low, high = (float(row[key]) for key in ("ours", "other", "ratio", "quartile_1", "quartile_3"))
+        ours, other, ratio, low, high = (float(row[key]) for key in
+                                         ("ours", "other", "ratio", "quartile_1", "quartile_3"))
         assert 0 < low <= ratio <= high < math.inf and name in out
         if row["turns"] == "1":
             assert ratio == pytest.approx(ours / other)
@@ -92,19 +94,18 @@ def test_the_other_side_trains_the_same_network(tmp_path):
         inputs, targets = next(iter(batches(config, text, 64)))
         assert inputs.shape == (64, 30, text.vocab_size) and inputs.dtype == torch.float32 and targets.shape == (64, 30)
         assert inputs.argmax(dim=2)[:, 1:].equal(targets[:, :-1]) and (inputs.sum(dim=2) == 1).all()
-    losses = [loss.item() for loss, _ in zip(benchmark.plain_training(config, text, [(inputs, targets)] * 15), range(15))]
+    losses = [loss.item() for loss in benchmark.plain_training(config, text, [(inputs, targets)] * 15)]
     assert losses[0] == pytest.approx(math.log(text.vocab_size), abs=0.2) and losses[-1] < losses[0] - 0.3
 
 
 def test_one_at_a_time_writes_the_length_it_is_asked_for(make):
-    from part2.tests.test_generate import SEVEN
     text = benchmark.one_at_a_time(make(), SEVEN, 12, torch.Generator().manual_seed(0))
     assert len(text) == 12 and set(text) <= set("abcdefg")
 
 
 @pytest.mark.parametrize("flags, message", [
-    (["--txt_file", "missing"], "No such file"), (["--updates", 3], "at least 15"), (["--bf16_updates", 1], "at least 50"),
-    (["--repeats", 0], "at least 1"), (["--device", "x"], "--device is one of"), (["--length", 1], "at least 2")])
+    (["--txt_file", "missing"], "No such file"), (["--updates", 3], "at least 15"),
+    (["--bf16_updates", 1], "at least 50"), (["--repeats", 0], "at least 1"), (["--device", "x"], "--device is one of"), (["--length", 1], "at least 2")])
 def test_a_wrong_benchmark_is_one_line(flags, message, tmp_path, refused):
     assert message in refused(benchmark, "--output", tmp_path / "out", *flags)
     assert not os.listdir(tmp_path)

@@ -110,7 +110,8 @@ def test_a_study_goes_on_where_it_was_stopped_and_may_grow(book, tmp_path):
 @pytest.mark.parametrize("more, message", [
     (["--prompts", "The", "Zebra"], "has no 'Z'"), (["--prompts", "The", ""], "a prompt of --prompts is empty"),
     (["--resume"], "--resume is not for a study"), (["--print_every", 1], "--print_every is not for a study"),
-    (["--print_every=1"], "--print_every is not"), (["--prompts"], "expected at least one"), (["--nonsense"], "--nonsense"),
+    (["--print_every=1"], "--print_every is not"), (["--prompts"], "expected at least one"),
+    (["--nonsense"], "--nonsense"),
     (["--train_steps", 0], "at least 1"), (["--txt_file", "nowhere"], "No such file"), (["--txt", "x"], "--txt")])
 def test_a_wrong_study_is_one_line_before_anything_is_written(more, message, book, tmp_path, refused):
     assert message in refused(study, "--output", tmp_path / "text", "--txt_file", book, *more)
@@ -177,9 +178,11 @@ def test_the_strip_is_drawn_and_the_worst_places_are_told(finished, tmp_path, ca
 
 @pytest.mark.parametrize("more, message", [
     ([], "give either --text or --text_file"), (["--text", "a", "--text_file", "b"], "give either"),
-    (["--text", "T"], "at least 2 characters"), (["--text", ""], "at least 2 characters"), (["--text", "Zebra"], "no 'Z'"),
+    (["--text", "T"], "at least 2 characters"), (["--text", ""], "at least 2 characters"),
+    (["--text", "Zebra"], "no 'Z'"),
     (["--text", "a" * 2001], "too long to draw"), (["--text_file", "missing.txt"], "No such file"),
     (["--text", "The", "--device", "x"], "--device is one of")])
 def test_what_cannot_be_drawn_is_one_line(more, message, finished, tmp_path, refused):
-    assert message in refused(inspect_text, "--checkpoint", finished / "checkpoint.pt", "--output", tmp_path / "x", *more)
+    flags = ["--checkpoint", finished / "checkpoint.pt", "--output", tmp_path / "x", *more]
+    assert message in refused(inspect_text, *flags)
     assert not os.listdir(tmp_path)
