@@ -329,7 +329,8 @@ class Run:
 
     def append(self, name, text):
         """Append `text` to the run's file `name`; what came after the checkpoint is cut when the run goes on."""
-        with open(self.folder / name, "ab", buffering=0) as file:
+        unknown = self.config.resume and name not in self.files  # then all it holds came after the checkpoint
+        with open(self.folder / name, "wb" if unknown else "ab", buffering=0) as file:
             _append(file, text.encode())
             os.fsync(file.fileno())
             self.files[name] = file.tell()

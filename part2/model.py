@@ -42,7 +42,7 @@ class TextGenerationModel(nn.Module):
 
 
 class Stepper:
-    """The network one character at a time, equations (4) to (10) by hand: on one core half as long a step as `nn.LSTM`.
+    """The network one character at a time, equations (4) to (10) by hand, in about 0.6 of `nn.LSTM`'s time on one core.
 
     A step of `nn.LSTM` spends its time on preparing the weights. Here a layer is one product, samples are the columns
     of every matrix, so that a gate is one piece of memory, and what a step computes overwrites what the last one did.

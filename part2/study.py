@@ -4,7 +4,7 @@
     python -m part2.study --output runs/grimm --txt_file grimm.txt --prompts "Sleeping beauty is" --train_steps 8441
 
 Trains with `part2.train_text` (which gets the flags that this script does not know), or goes on with the training that
-`--output` holds, then lets the network write. It leaves `text.json`, `curves.csv` and `curves.pdf` / `.png` in `--output`.
+`--output` holds, then lets the network write. Results, in `--output`: `text.json`, `curves.csv`, `curves.pdf` / `.png`.
 """
 import re
 import sys

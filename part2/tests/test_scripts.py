@@ -105,7 +105,8 @@ def test_one_at_a_time_writes_the_length_it_is_asked_for(make):
 
 @pytest.mark.parametrize("flags, message", [
     (["--txt_file", "missing"], "No such file"), (["--updates", 3], "at least 15"),
-    (["--bf16_updates", 1], "at least 50"), (["--repeats", 0], "at least 1"), (["--device", "x"], "--device is one of"), (["--length", 1], "at least 2")])
+    (["--bf16_updates", 1], "at least 50"), (["--repeats", 0], "at least 1"),
+    (["--device", "x"], "--device is one of"), (["--length", 1], "at least 2")])
 def test_a_wrong_benchmark_is_one_line(flags, message, tmp_path, refused):
     assert message in refused(benchmark, "--output", tmp_path / "out", *flags)
     assert not os.listdir(tmp_path)

@@ -114,7 +114,7 @@ def test_a_study_goes_on_where_it_was_stopped_and_may_grow(book, tmp_path):
     (["--nonsense"], "--nonsense"),
     (["--train_steps", 0], "at least 1"), (["--txt_file", "nowhere"], "No such file"), (["--txt", "x"], "--txt")])
 def test_a_wrong_study_is_one_line_before_anything_is_written(more, message, book, tmp_path, refused):
-    assert message in refused(study, "--output", tmp_path / "text", "--txt_file", book, *more)
+    assert message in refused(study, "--output", tmp_path / "text", "--txt_file", book, "--train_steps", 1, *more)
     assert not os.listdir(tmp_path)
 
 
