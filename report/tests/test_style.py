@@ -2,7 +2,6 @@
 import hashlib
 import os
 
-from part1 import run  # before torch and matplotlib, see part1/run.py
 import numpy as np
 import pytest
 from PIL import Image
