@@ -136,13 +136,15 @@ FULL = [  # what the report needs most comes first
           "--learning_rate 4e-3 --learning_rate_step 500 --learning_rate_decay 0.8 --dropout_keep_prob 0.8",
           text_results("text_tuned")),
     Study("a second book, in Dutch", partial(text_study, book="darwin"),
-          '--prompts "De eilanden zijn" "Wij zagen" --seed 42 --train_steps 1500 --sample_every 250 --eval_fraction 0.05',
+          '--prompts "De eilanden zijn" "Wij zagen" --seed 42 --train_steps 1500 --sample_every 250 '
+          "--eval_fraction 0.05",
           text_results("text_second")),
     Study("the same lengths at naive settings", sweep_study, "--preset naive", ["naive.csv"]),
     Study("the same lengths at the course's settings", sweep_study, "--preset official", ["official.csv"]),
     Study("binary palindromes of the 2020 edition", sweep_study, "--preset 2020", ["binary.csv", "binary_curves.csv"]),
     Study("optimizers and learning rates", optimizer_study,
-          "--preset naive --model_type RNN --palindrome_lengths 10 --seeds 0 1 2 --train_steps 1000", ["optimizers.csv"]),
+          "--preset naive --model_type RNN --palindrome_lengths 10 --seeds 0 1 2 --train_steps 1000",
+          ["optimizers.csv"]),
 ]
 PRESETS = {"quick": QUICK, "full": FULL}
 
