@@ -235,23 +235,30 @@ def collect(cells, output):
     return results, curves
 
 
-def draw_lengths(results, path, sources=()):
-    """Draw accuracy against palindrome length: mean and standard deviation over seeds, each seed as a point, chance."""
-    figure, axes = style.plt.subplots()
+def draw_accuracy(axes, results):
+    """Accuracy against palindrome length on `axes`: mean and standard deviation over seeds, each seed, chance."""
     for model in dict.fromkeys(row["model_type"] for row in results):
-        rows = [row for row in results if row["model_type"] == model]
-        lengths = sorted({row["palindrome_length"] for row in rows})
-        groups = [[row["accuracy"] for row in rows if row["palindrome_length"] == length] for length in lengths]
-        mean = np.array([np.mean(group) for group in groups])
-        spread = np.array([np.std(group, ddof=1) if len(group) > 1 else 0 for group in groups])
-        color = style.MODEL_COLORS[model]
-        axes.plot(lengths, mean, color=color, label=model)
-        axes.fill_between(lengths, mean - spread, mean + spread, color=color, alpha=0.2, linewidth=0)
-        for length, group in zip(lengths, groups):
-            axes.plot([length] * len(group), group, ".", color=color, alpha=0.6, markersize=4)
+        cells = {}
+        for row in results:
+            if row["model_type"] == model:
+                cells.setdefault(row["palindrome_length"], []).append(row["accuracy"])
+        order, color = sorted(cells), style.MODEL_COLORS[model]
+        mean = np.array([np.mean(cells[T]) for T in order])
+        spread = np.array([np.std(cells[T], ddof=1) if len(cells[T]) > 1 else 0 for T in order])
+        axes.plot(order, mean, color=color, label=model)
+        axes.fill_between(order, mean - spread, mean + spread, color=color, alpha=0.2, linewidth=0)
+        for T in order:
+            axes.plot([T] * len(cells[T]), cells[T], ".", color=color, alpha=0.6, markersize=4)
     chance = DATASETS[results[0]["dataset"]].chance
     axes.axhline(chance, color=style.GREY, linestyle="--", linewidth=1, label="chance")
-    axes.set(xlabel="palindrome length $T$", ylabel="accuracy", ylim=(-0.02, 1.05))
+    axes.set(xlabel="palindrome length $T$", ylim=(-0.02, 1.05))
+
+
+def draw_lengths(results, path, sources=()):
+    """Draw `draw_accuracy` as a figure of its own."""
+    figure, axes = style.plt.subplots()
+    draw_accuracy(axes, results)
+    axes.set(ylabel="accuracy")
     axes.legend()
     return style.save(figure, path, sources)
 

@@ -15,7 +15,7 @@ if not __package__:  # run as a file: the repository's root takes this folder's 
 from part1 import cli, run, sweep  # before torch, see part1/run.py
 import numpy as np
 
-from part1.dataset import DATASETS, BinaryPalindromeDataset
+from part1.dataset import BinaryPalindromeDataset
 from part2 import study
 from part3 import drawing, gcn
 from part3 import graph as graph_lists
@@ -51,35 +51,18 @@ def lengths(sources, path):
     figure, panels = style.plt.subplots(1, len(sources), sharey=True, squeeze=False, figsize=(style.WIDTH, 2.0))
     for axes, source in zip(panels[0], sources):
         rows = read_csv(source)
-        for model in dict.fromkeys(row["model_type"] for row in rows):
-            draw_cells(axes, [row for row in rows if row["model_type"] == model], style.MODEL_COLORS[model], model)
-        axes.axhline(DATASETS[rows[0]["dataset"]].chance, color=style.GREY, linestyle="--", linewidth=1, label="chance")
+        sweep.draw_accuracy(axes, rows)
         ticks = sorted({row["palindrome_length"] for row in rows})
         apart = ticks[-1:]  # labels that do not run into each other
         for T in reversed(ticks[:-1]):
             if apart[0] / T >= (ticks[-1] / ticks[0]) ** (0.055 * len(sources)):
                 apart.insert(0, T)
-        axes.set(xscale="log", title=SETTINGS[source.name] if len(sources) > 1 else "", xlabel="palindrome length $T$",
-                 ylim=(-0.02, 1.05))
+        axes.set(xscale="log", title=SETTINGS[source.name] if len(sources) > 1 else "")
         axes.set_xticks(apart, map(str, apart))
         axes.minorticks_off()
     panels[0, 0].set(ylabel="accuracy")
     panels[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 0.12))
     return style.save(figure, path, sources)
-
-
-def draw_cells(axes, rows, color, label):
-    """One network's cells of a sweep on `axes`."""
-    cells = {}
-    for row in rows:
-        cells.setdefault(row["palindrome_length"], []).append(row["accuracy"])
-    order = sorted(cells)
-    mean = np.array([np.mean(cells[T]) for T in order])
-    spread = np.array([np.std(cells[T], ddof=1) if len(cells[T]) > 1 else 0 for T in order])
-    axes.plot(order, mean, color=color, label=label)
-    axes.fill_between(order, mean - spread, mean + spread, color=color, alpha=0.2, linewidth=0)
-    for T in order:
-        axes.plot([T] * len(cells[T]), cells[T], ".", color=color, alpha=0.6, markersize=4)
 
 
 def binary(sources, path):
