@@ -18,7 +18,15 @@ import signal
 import sys
 from pathlib import Path
 
+from part1 import processes
+
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def tell(line):
+    """Print the line that says why this script ends: one line, however many processes run it."""
+    if processes.speaks():
+        print(line, file=sys.stderr)
 
 
 class RunFailed(Exception):
@@ -48,8 +56,13 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=f"python -m {module}", description=description, allow_abbrev=False,
                          formatter_class=Help)
 
+    def print_help(self, file=None):
+        if processes.FIRST:
+            super().print_help(file)
+
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
+        tell(f"{self.prog}: error: {one_line(message)}")
+        self.exit(2)
 
     def parse(self, argv=None):
         """Parse `argv` (default: the command line) and also note in `given` which flags were typed there."""
@@ -107,26 +120,38 @@ def out_of_memory(error):
         words in str(error) for words in ("out of memory", "allocate memory", "calculation overflowed"))
 
 
-def main(parse_args, function, argv=None):
-    """Run `function(parse_args(argv))` as a script: returns the exit status, prints errors as one line."""
+def main(parse_args, function, argv=None, torchrun=False):
+    """Run `function(parse_args(argv))` as a script: returns the exit status, prints errors as one line.
+
+    With `torchrun` the script may be run by several processes together.
+    """
+    if processes.LAUNCHED and not torchrun:
+        tell("error: torchrun is for part2.train_text alone: start this script with python -m")
+        return 2
     config = parse_args(argv)
     try:
         function(config)
         sys.stdout.flush()
+        processes.end()
     except (ValueError, OSError, RunFailed, Interrupted) as error:
         if isinstance(error, BrokenPipeError):  # `… | head` has read enough: nothing is wrong
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         status = {RunFailed: 1, Interrupted: 128 + getattr(error, "signum", 0)}.get(type(error), 2)
         word = "stopped" if isinstance(error, Interrupted) else "error"
-        print(f"{word}: {one_line(error)}", file=sys.stderr)
+        tell(f"{word}: {one_line(error)}")
+        if isinstance(error, Interrupted):
+            processes.end()
         return status
     except (MemoryError, RuntimeError) as error:
+        if processes.peer_died(error):
+            tell("error: another process of this run could not be reached")
+            return 1
         if not out_of_memory(error):
             raise
-        print("error: this does not fit into memory: choose smaller sizes", file=sys.stderr)
+        tell("error: this does not fit into memory: choose smaller sizes")
         return 2
     except KeyboardInterrupt:  # outside a training loop there is nothing to save
-        print("stopped: interrupted", file=sys.stderr)
+        tell("stopped: interrupted")
         return 128 + signal.SIGINT
     return 0

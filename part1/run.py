@@ -10,6 +10,9 @@ needed to go on to the same bits). The train scripts keep their loop in plain si
             ... one update, then now and then ...
             current.log(loss=..., accuracy=...)
             current.save()
+
+The processes that torchrun starts do all of this together, but for `append`, which is the first one's (see
+part1/processes.py). The first alone writes and prints.
 """
 import os
 
@@ -39,7 +42,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from part1 import cli
+from part1 import cli, processes
 
 # Vanishing gradients fill a backward pass with denormal numbers, which the processor handles nine times slower.
 # Threads that torch starts later inherit the setting.
@@ -62,9 +65,16 @@ def add_flags(parser, train_steps):
 
 
 def choose_device(name):
-    """The `torch.device` called `name`; "auto" is CUDA, else MPS, else the CPU. `ValueError` when it is not here."""
+    """The `torch.device` called `name`; "auto" is CUDA, else MPS, else the CPU. `ValueError` when it is not here.
+
+    Of several processes each gets a GPU of its own.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if processes.SIZE > 1 and name.startswith(("cuda:", "mps")):
+        raise ValueError(f"--device of several processes is cpu, or cuda for a GPU each, not {name}")
+    if processes.SIZE > 1 and name == "cuda":
+        name = f"cuda:{processes.LOCAL_RANK}"
     found = re.fullmatch("(cpu|cuda|mps)(?::([0-9]+))?", name)
     if not found:
         raise ValueError(f"--device is one of auto, cpu, cuda, cuda:N and mps, not {name!r}")
@@ -210,11 +220,14 @@ class Run:
     """
 
     def __init__(self, script, config, quiet=False):
-        self.script, self.quiet = script, quiet
+        self.script, self.quiet = script, quiet or not processes.FIRST
         self.bar = None
         self.rows, self.step, self.seconds = [], 0, 0.0
         self.files = {}  # length of each file of `append`
-        self.signum = None
+        self.signum = 0
+        if folder := processes.recall("folder"):  # torchrun starts this run again
+            folder = Path(folder)
+            config = Namespace(**vars(config) | {"output": folder, "resume": (folder / "checkpoint.pt").exists()})
         if config.resume:
             if config.output is None:
                 raise ValueError("--resume needs --output, the folder of the run to go on with")
@@ -226,6 +239,8 @@ class Run:
             self._refuse_used_folder()
         self.config = config
         self.device = choose_device(config.device)
+        processes.start(self.device)
+        self.folder, *_ = processes.gather(self.folder)  # the others have chosen another name for a fresh one
         torch.manual_seed(config.seed)
 
     def _resumed(self, config, checkpoint):
@@ -263,15 +278,20 @@ class Run:
         """
         self.parts, self.extra = parts, extra
         with contextlib.ExitStack() as stack:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(self.folder))
+            if processes.FIRST:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(self.folder))
             if self.config.resume:
                 self._restore(rows_every)
             else:
-                self._refuse_used_folder()  # again, now that nobody else can write to it
+                if processes.FIRST:
+                    self._refuse_used_folder()  # again, now that nobody else can write to it
+                    processes.remember("folder", str(self.folder.absolute()))
+                self._own_stream()
                 self.save()
-            write_json(self.folder / "config.json", {"script": self.script, **self._settings()})
-            self.metrics = stack.enter_context(open(self.folder / "metrics.csv", "ab", buffering=0))
+            if processes.FIRST:
+                write_json(self.folder / "config.json", {"script": self.script, **self._settings()})
+                self.metrics = stack.enter_context(open(self.folder / "metrics.csv", "ab", buffering=0))
             stack.enter_context(self._signals())
             self.first, self.seconds_before = self.step, self.seconds
             self.started = time.perf_counter() - self.seconds
@@ -280,6 +300,8 @@ class Run:
             except OSError as error:
                 raise cli.RunFailed(f"{cli.one_line(error)}; {self._how_to_go_on()}") from error
             except (MemoryError, RuntimeError) as error:
+                if processes.peer_died(error):
+                    raise cli.RunFailed(f"another process of this run died; {self._how_to_go_on()}") from error
                 if not cli.out_of_memory(error):
                     raise
                 raise cli.RunFailed(f"out of memory on {self.device}; {self._how_to_go_on()}") from error
@@ -287,7 +309,7 @@ class Run:
     def steps(self):
         """Yield the numbers of the updates still to do, 1 to `config.train_steps`, with a progress bar on a terminal.
 
-        After an update in which Ctrl-C or SIGTERM came, saves and raises `cli.Interrupted`.
+        After an update in which Ctrl-C or SIGTERM came, to any process, saves and raises `cli.Interrupted`.
         """
         total = self.config.train_steps
         hidden = self.quiet or not sys.stderr.isatty()
@@ -296,9 +318,9 @@ class Run:
                 self.step = step
                 yield step
                 self.bar.update()
-                if self.signum:
+                if signum := processes.largest(self.signum):
                     self.save()
-                    raise cli.Interrupted(self._how_to_go_on(), self.signum)
+                    raise cli.Interrupted(self._how_to_go_on(), signum)
 
     def due(self, *every):
         """Whether the update at work is one that a number of `every` divides, or the last."""
@@ -315,8 +337,9 @@ class Run:
         """Add a row of metrics: the update's number, `values`, and the seconds trained; show it."""
         self.seconds = time.perf_counter() - self.started
         row = {"step": self.step, **values, "seconds": self.seconds}
-        header, line = csv_bytes([row]).splitlines(keepends=True)
-        _append(self.metrics, line if self.metrics.tell() else header + line)
+        if processes.FIRST:
+            header, line = csv_bytes([row]).splitlines(keepends=True)
+            _append(self.metrics, line if self.metrics.tell() else header + line)
         self.rows.append(row)
         shown = {name: f"{value:.4g}" for name, value in values.items() if value is not None}
         updates_per_second = (self.step - self.first) / (self.seconds - self.seconds_before)
@@ -336,23 +359,34 @@ class Run:
             self.files[name] = file.tell()
 
     def save(self):
-        """Write the checkpoint: atomically, and after the metrics up to it are on the disk."""
+        """Write the checkpoint: atomically, and after the metrics up to it are on the disk. All processes call this."""
         for name, part in self.parts.items():
             if isinstance(part, torch.nn.Module) and not all(p.isfinite().all() for p in part.parameters()):
                 raise cli.RunFailed(f"the weights of the {name} are no longer finite; {self._how_to_go_on()}")
         if self.step:
             self.seconds = time.perf_counter() - self.started
-            os.fsync(self.metrics.fileno())
+            if processes.FIRST:
+                os.fsync(self.metrics.fileno())
         states = {name: part.get_state() if isinstance(part, torch.Generator) else part.state_dict()
                   for name, part in self.parts.items()}
         random = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self.device)
-        buffer = io.BytesIO()  # first to memory, so that a full disk is a plain OSError
-        torch.save({"script": self.script, "config": self._settings(), "step": self.step, "seconds": self.seconds,
-                    "parts": states, "random": random, "extra": self.extra, "files": self.files}, buffer)
-        write_atomically(self.folder / "checkpoint.pt", buffer.getvalue())
+        _, *others = processes.gather(random)
+        if processes.FIRST:
+            random |= {"others": others} if others else {}
+            buffer = io.BytesIO()  # first to memory, so that a full disk is a plain OSError
+            torch.save({"script": self.script, "config": self._settings(), "step": self.step, "seconds": self.seconds,
+                        "parts": states, "random": random, "extra": self.extra, "files": self.files}, buffer)
+            write_atomically(self.folder / "checkpoint.pt", buffer.getvalue())
+        processes.gather()  # saved is what the first has written, for all
         self.saved_step = self.step
+
+    def _own_stream(self):
+        """Let dropout draw other masks in each process."""
+        if not processes.FIRST:
+            torch.manual_seed(generator(self.config.seed, f"process {processes.RANK} from update {self.step}")
+                              .initial_seed())
 
     def _settings(self):
         return {name: value for name, value in vars(self.config).items() if name not in NOT_A_SETTING}
@@ -370,10 +404,14 @@ class Run:
                     part.set_state(state)
                 else:
                     part.load_state_dict(state)
-            torch.set_rng_state(checkpoint["random"]["cpu"])
-            if self.device.type == "cuda" and "cuda" in checkpoint["random"]:
-                torch.cuda.set_rng_state(checkpoint["random"]["cuda"], self.device)
             self.step, self.seconds = int(checkpoint["step"]), float(checkpoint["seconds"])
+            random = [checkpoint["random"], *checkpoint["random"].get("others", [])]
+            if processes.RANK < len(random):
+                torch.set_rng_state(random[processes.RANK]["cpu"])
+                if self.device.type == "cuda" and "cuda" in random[processes.RANK]:
+                    torch.cuda.set_rng_state(random[processes.RANK]["cuda"], self.device)
+            else:
+                self._own_stream()
             self.files = dict(checkpoint["files"])
         except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{path} does not fit this run: {cli.one_line(error)[:120]}") from None
@@ -385,6 +423,9 @@ class Run:
         self.rows = [row for row in (read_metrics(metrics) if metrics.exists() else []) if row["step"] in wanted]
         if len(self.rows) < len(wanted):
             raise ValueError(f"{metrics} lacks rows before update {self.step}, which {path} has reached")
+        processes.gather()  # all have read: now the first may write
+        if not processes.FIRST:
+            return
         write_atomically(metrics, csv_bytes(self.rows) if self.rows else b"")
         for name, size in self.files.items():
             if (self.folder / name).exists():

@@ -79,9 +79,13 @@ class TextDataset(Vocabulary, Dataset):
         window = self.windows[index]
         return window[:-1], window[1:]
 
-    def batch(self, batch_size, generator=None):
-        """Draw random windows: inputs and targets, int64 (batch_size, seq_length) each, from a CPU `generator`."""
-        windows = self.windows[torch.randint(len(self), (batch_size,), generator=generator)]
+    def batch(self, batch_size, generator=None, part=0, parts=1):
+        """Draw random windows: inputs and targets, int64 (batch_size, seq_length) each, from a CPU `generator`.
+
+        Of `parts` nearly equal pieces of this batch, the piece number `part`.
+        """
+        starts = torch.randint(len(self), (batch_size,), generator=generator)
+        windows = self.windows[starts.tensor_split(parts)[part]]
         return windows[:, :-1], windows[:, 1:]
 
 

@@ -3,6 +3,7 @@
     python -m part2.train_text --train_steps 3000                          # on the built-in fables
     python -m part2.train_text --txt_file book.txt --strip_gutenberg --eval_fraction 0.05 --output runs/book
     python -m part2.train_text --output runs/book --resume                 # after Ctrl-C, to the same bits
+    torchrun --nproc_per_node=2 -m part2.train_text                        # each update shared by two processes or GPUs
 
 Flags and defaults are the course's. `samples.txt` in the run's folder collects five sentences of 15, 30 and 90
 characters every --sample_every updates and at 1/3, 2/3 and 3/3 of the training; `part2.generate` writes more.
@@ -17,7 +18,7 @@ from pathlib import Path
 if not __package__:  # run as a file: the repository's root takes this folder's place on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from part1 import cli, run  # before torch, see part1/run.py
+from part1 import cli, processes, run  # before torch, see part1/run.py
 import torch
 from torch.nn.functional import cross_entropy
 
@@ -125,6 +126,8 @@ def write_samples(model, text, config, step):
 
 def summary_writer(config, current):
     """TensorBoard's writer for this run, or None after saying that it is not installed."""
+    if not processes.FIRST:
+        return contextlib.nullcontext()
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -143,15 +146,18 @@ def train(config, quiet=False):
     """
     current = run.Run(SCRIPT, config, quiet)
     config, device = current.config, current.device
+    if processes.SIZE > config.batch_size:
+        raise ValueError(f"--batch_size {config.batch_size} has no window for each of {processes.SIZE} processes")
     text, held_out = read_book(config)
     text.encode(config.gen_input)  # an unknown character is an error now, not when the first samples are due
     model = make_model(config, text.vocab_size, device)
+    parallel = processes.parallel(model, torch.zeros(1, 1, dtype=torch.int64, device=device))
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, config.learning_rate_step, config.learning_rate_decay)
     training_data = run.generator(config.seed, "training data")
     held_out = held_out.to(device) if held_out is not None else None
     fast = config.precision == "fp32" or bf16_kernels(device)
-    if not (fast or quiet):
+    if not (fast or current.quiet):
         print("this CPU has no units for bf16: it works, but many times slower than fp32")
     book = {"vocabulary": text.characters, "sha256": hashlib.sha256(text.text.encode()).hexdigest()}
 
@@ -159,10 +165,12 @@ def train(config, quiet=False):
                       optimizer=optimizer, schedule=schedule, training_data=training_data), \
             summary_writer(config, current) as summary:
         for step in current.steps():
-            inputs, targets = (tensor.to(device) for tensor in text.batch(config.batch_size, training_data))
+            inputs, targets = (tensor.to(device) for tensor in text.batch(
+                config.batch_size, training_data, processes.RANK, processes.SIZE))
+            share = len(inputs) * processes.SIZE / config.batch_size  # so that the processes' mean is that of the batch
             with autocast(device, config.precision, fast):
-                logits, _ = model(inputs)
-            loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten())  # (13): the mean over all time steps
+                logits, _ = parallel(inputs)
+            loss = share * cross_entropy(logits.flatten(0, 1).float(), targets.flatten())  # (13): mean over time steps
             optimizer.zero_grad()
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_norm)
@@ -172,9 +180,11 @@ def train(config, quiet=False):
             schedule.step()
 
             if current.due(config.print_every, config.sample_every):
-                row = {"loss": loss.item(), "accuracy": (logits.argmax(dim=2) == targets).float().mean().item(),
-                       "learning_rate": learning_rate, "eval_loss": None, "bits_per_character": None}
-                if held_out is not None and current.due(config.sample_every):
+                accuracy = share * (logits.argmax(dim=2) == targets).float().mean().item()
+                loss, accuracy = processes.mean(loss.item(), accuracy)
+                row = {"loss": loss, "accuracy": accuracy, "learning_rate": learning_rate, "eval_loss": None,
+                       "bits_per_character": None}
+                if processes.FIRST and held_out is not None and current.due(config.sample_every):
                     row["eval_loss"] = evaluate(model, held_out)
                     current.check_finite(held_out_loss=row["eval_loss"])
                     row["bits_per_character"] = row["eval_loss"] / math.log(2)
@@ -183,7 +193,8 @@ def train(config, quiet=False):
                     if summary and value is not None:
                         summary.add_scalar(name, value, step)
             if current.due(config.sample_every) or step in stages(config.train_steps):
-                current.append("samples.txt", write_samples(model, text, config, step))
+                if processes.FIRST:
+                    current.append("samples.txt", write_samples(model, text, config, step))
                 current.save()
 
     last = current.rows[-1]
@@ -194,10 +205,12 @@ def train(config, quiet=False):
 
 def main(config):
     result = train(config)
+    if not processes.FIRST:
+        return
     held_out = f", held-out {result['bits_per_character']:.3f} bits a character" if result["eval_loss"] else ""
     print(f"loss {result['loss']:.4f}, accuracy {result['accuracy']:.4f}{held_out} after {result['steps']} updates; "
           f"run in {run.shorter(result['folder'])}")
 
 
 if __name__ == "__main__":
-    sys.exit(cli.main(parse_args, main))
+    sys.exit(cli.main(parse_args, main, torchrun=True))
