@@ -2,6 +2,7 @@
 
     python -m part2.benchmark                                              # some minutes, at the course's settings
     python -m part2.benchmark --updates 30 --bf16_updates 50 --repeats 2 --length 50
+    python -m part2.benchmark --processes 2                                # also two processes by torchrun against one
 
 What is compared takes short turns, so that a busy machine slows down both sides, and each ratio is that of one turn.
 The table and `benchmark.csv` in `--output` give medians, and the quartiles of the ratio.
@@ -16,9 +17,13 @@ The table and `benchmark.csv` in `--output` give medians, and the quartiles of t
 | loss, bf16 / fp32           | mean of its last ten rows of metrics      | that of fp32: same seed, same batches    |
 | generation / one at a time  | `generate`: 64 texts, a character a step  | one text, all of it read again for every |
 |                             |                                           | character, gradients off                 |
+| training, N processes / 1   | updates of N processes by torchrun, one   | one process, one thread: the same batch  |
+|                             | thread each, with `--processes N`         |                                          |
 """
 import itertools
 import math
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -41,6 +46,7 @@ from part2.generate import ROWS, generate
 from part2.model import make_model
 
 READY = 30  # batches that the bare loop goes round in
+PROCESS_UPDATES = 200  # of a training in processes of its own, at most: a turn
 
 
 def parse_args(argv=None):
@@ -51,7 +57,9 @@ def parse_args(argv=None):
     add("--updates", type=cli.number(int, at_least=15), default=600, help="updates of each training; five are a turn")
     add("--bf16_updates", type=cli.number(int, at_least=50), default=500,
         help="updates after which the loss with bf16 is compared; fifty are a turn")
-    add("--repeats", type=cli.positive_int, default=7, help="turns of the generation")
+    add("--repeats", type=cli.positive_int, default=7, help="turns of the generation, and of each --processes")
+    add("--processes", type=cli.number(int, at_least=2), nargs="+", default=[], metavar="N",
+        help="also train with N processes by torchrun, and compare with one (default: no)")
     add("--length", type=cli.number(int, at_least=2), default=200, help="characters of a generated text")
     add("--seed", type=cli.seed, default=0, help="of weights, batches and samples")
     add("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps")
@@ -117,6 +125,12 @@ def do_updates(training, number):
     return time.perf_counter() - started
 
 
+def training_flags(config, folder, *flags):
+    """Flags of `part2.train_text` for a training in `folder` that is sampled at its thirds alone."""
+    return ["--txt_file", os.path.abspath(config.txt_file), "--seed", str(config.seed), "--device", config.device,
+            "--sample_every", "1000000", "--output", str(folder), *flags]
+
+
 def train(config, folder, *flags, others=()):
     """Train with `part2.train_text` in `folder` (or go on there), and let `others` do as many updates after each row.
 
@@ -124,9 +138,7 @@ def train(config, folder, *flags, others=()):
     updates samples and a checkpoint were written.
     """
     resume = ["--resume"] if (folder / "checkpoint.pt").exists() else []
-    settings = train_text.parse_args(["--txt_file", config.txt_file, "--seed", str(config.seed), "--device",
-                                      config.device, "--sample_every", "1000000", "--output", str(folder), *resume,
-                                      *flags])
+    settings = train_text.parse_args(training_flags(config, folder, *resume, *flags))
     log, turns = run.Run.log, []
     stages = train_text.stages(settings.train_steps)
     step, started = None, None
@@ -144,6 +156,21 @@ def train(config, folder, *flags, others=()):
     with mock.patch.object(run.Run, "log", log_and_hand_over):
         train_text.train(settings, quiet=True)
     return turns
+
+
+def updates_per_second(config, processes):
+    """The median over the rows of a training by so many processes, with one thread each."""
+    torchrun = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] * (processes > 1)
+    with tempfile.TemporaryDirectory() as folder:
+        flags = training_flags(config, folder, "--train_steps", str(min(config.updates, PROCESS_UPDATES)))
+        done = subprocess.run([sys.executable, "-m", *torchrun, train_text.SCRIPT, *flags], cwd=cli.ROOT, text=True,
+                              capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        if done.returncode:
+            why = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+            raise cli.RunFailed(f"{processes} processes could not train: {' '.join(why) or done.stderr[-200:]}")
+        rows = run.read_metrics(Path(folder) / "metrics.csv")
+    return np.median([(row["step"] - before["step"]) / (row["seconds"] - before["seconds"])
+                      for before, row in zip(rows, rows[1:])])
 
 
 @torch.inference_mode()
@@ -196,12 +223,16 @@ def benchmark(config):
         ours = seconds_of(generate, model, text, config.length, "", 1.0, ROWS, generator)
         other = seconds_of(one_at_a_time, model, text, config.length, generator)
         generation.append((ROWS * config.length / ours, config.length / other))
+
+    processes = [(N, [(updates_per_second(config, N), updates_per_second(config, 1)) for _ in range(config.repeats)])
+                 for N in config.processes]
     return [
         compare("training / bare loop", "s an update", [(ours, bare) for ours, bare, _ in turns], "at most 1.05"),
         compare("training / slow loader", "s an update", [(ours, slow) for ours, _, slow in turns], "below 1"),
         compare("training, bf16 / fp32", "s an update", bf16, "to be known"),
         compare("loss, bf16 / fp32", f"nats, update {config.bf16_updates}", [losses], "0.98 to 1.02"),
         compare("generation / one at a time", "characters/s", generation, "at least 200"),
+        *(compare(f"training, {N} processes / 1", "updates/s", turns, "to be known") for N, turns in processes),
     ]
 
 

@@ -4,8 +4,9 @@ import importlib
 import math
 import os
 import re
+import types
 
-from part1 import cli  # before torch, see part1/run.py
+from part1 import cli, run  # before torch, see part1/run.py
 import pytest
 import torch
 
@@ -61,21 +62,35 @@ def test_every_script_answers_a_wrong_flag_with_one_line(script, flags, refused)
 # The benchmark
 
 def test_the_benchmark_measures_everything(tmp_path, call):
-    book = tmp_path / "book.txt"
+    book, turns = tmp_path / "book.txt", []
     book.write_text("The fox ran and the dog sat. " * 9)
+
+    def train_apart(command, env, **kwargs):
+        """Stands for a training in other processes: 20 updates a second, 30 with two of them; some rows are slow."""
+        at = command.index("part2.train_text")
+        turns.append(command[2:at])
+        settings, updates_per_second = train_text.parse_args(command[at + 1:]), 30 if turns[-1] else 20
+        assert env["OMP_NUM_THREADS"] == "1" and settings.train_steps == 18 and settings.txt_file == str(book)
+        settings.output.mkdir(exist_ok=True)
+        seconds = [7, 7 + 5 / updates_per_second, 7 + 10 / updates_per_second, 9]
+        run.write_csv(settings.output / "metrics.csv",
+                      [{"step": step, "seconds": s} for step, s in zip((5, 10, 15, 18), seconds)])
+        return types.SimpleNamespace(returncode=0)
+
     with pytest.MonkeyPatch.context() as patch:
         official = train_text.parse_args
         small = ["--lstm_num_hidden", "4", "--batch_size", "3", "--seq_length", "4"]
         patch.setattr(train_text, "parse_args", lambda argv: official([*argv, *small]))
+        patch.setattr(benchmark.subprocess, "run", train_apart)
         status, out, err = call(benchmark, "--txt_file", book, "--updates", 18, "--bf16_updates", 60, "--repeats", 2,
-                                "--length", 5, "--output", tmp_path / "out")
+                                "--length", 5, "--processes", 2, "--output", tmp_path / "out")
     assert (status, err) == (0, "")
     with open(tmp_path / "out" / "benchmark.csv", newline="") as file:
         rows = {row["comparison"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["training / bare loop", "training / slow loader", "training, bf16 / fp32",
-                          "loss, bf16 / fp32", "generation / one at a time"]
+                          "loss, bf16 / fp32", "generation / one at a time", "training, 2 processes / 1"]
     # Rows of metrics after 5, 10, 15 and 18 updates; samples after 6, 12 and 18.
-    assert [int(row["turns"]) for row in rows.values()] == [1, 1, 2, 1, 2]
+    assert [int(row["turns"]) for row in rows.values()] == [1, 1, 2, 1, 2, 2]
     for name, row in rows.items():
         ours, other, ratio, low, high = (float(row[key]) for key in
                                          ("ours", "other", "ratio", "quartile_1", "quartile_3"))
@@ -83,6 +98,8 @@ def test_the_benchmark_measures_everything(tmp_path, call):
         if row["turns"] == "1":
             assert ratio == pytest.approx(ours / other)
     assert 0.9 < float(rows["loss, bf16 / fp32"]["ratio"]) < 1.1
+    assert float(rows["training, 2 processes / 1"]["ratio"]) == pytest.approx(1.5)
+    assert turns == 2 * [["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"], []]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["book.txt", "out"]
 
 
@@ -98,13 +115,20 @@ def test_the_other_side_trains_the_same_network(tmp_path):
     assert losses[0] == pytest.approx(math.log(text.vocab_size), abs=0.2) and losses[-1] < losses[0] - 0.3
 
 
+def test_processes_that_cannot_train_are_an_error(monkeypatch):
+    monkeypatch.setattr(benchmark.subprocess, "run", lambda *args, **kwargs: types.SimpleNamespace(
+        returncode=1, stderr="W torchrun\nerror: no room\nE torchrun\n"))
+    with pytest.raises(cli.RunFailed, match="^2 processes could not train: error: no room$"):
+        benchmark.updates_per_second(benchmark.parse_args([]), 2)
+
+
 def test_one_at_a_time_writes_the_length_it_is_asked_for(make):
     text = benchmark.one_at_a_time(make(), SEVEN, 12, torch.Generator().manual_seed(0))
     assert len(text) == 12 and set(text) <= set("abcdefg")
 
 
 @pytest.mark.parametrize("flags, message", [
-    (["--txt_file", "missing"], "No such file"), (["--updates", 3], "at least 15"),
+    (["--processes", 1], "at least 2"), (["--txt_file", "missing"], "No such file"), (["--updates", 3], "at least 15"),
     (["--bf16_updates", 1], "at least 50"), (["--repeats", 0], "at least 1"),
     (["--device", "x"], "--device is one of"), (["--length", 1], "at least 2")])
 def test_a_wrong_benchmark_is_one_line(flags, message, tmp_path, refused):
