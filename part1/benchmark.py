@@ -91,7 +91,7 @@ def make_update(model_type, contestant, length, config):
     network.backward_pass = contestant
     if contestant == "torch":
         network = TorchNetwork(torchs, network.encode, config.num_hidden)
-    optimizer = torch.optim.RMSprop(network.parameters(), lr=1e-3)
+    optimizer = torch.optim.RMSprop(network.parameters(), lr=1e-3, foreach=True)  # as in part1.train
     dataset = PalindromeDataset(length)
     kept = {}
 

@@ -163,7 +163,7 @@ class Unrolled:
         for gate, rows in zip(self.gates, self.W_scaled.split(self.n)):
             if gate in self.tanh_gates:
                 rows.mul_(2)
-        for t, x_t in enumerate(x.permute(1, 2, 0).contiguous()):
+        for t, x_t in enumerate(x.permute(1, 2, 0)):
             self.x[t].copy_(x_t)
             self.step(t)
         return transposed(self.last_h())

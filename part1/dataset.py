@@ -26,9 +26,9 @@ class PalindromeDataset(Dataset):
         self.seq_length = seq_length
         self.num_inputs = seq_length - 1
 
-    def palindromes(self, batch_size, generator=None):
-        """Draw `batch_size` palindromes, int64 of shape (batch_size, T), from a CPU `generator` (None: torch's own)."""
-        half = torch.randint(10, (batch_size, (self.seq_length + 1) // 2), generator=generator)
+    def palindromes(self, batch_size, generator=None, dtype=torch.int64):
+        """Draw `batch_size` palindromes, of shape (batch_size, T), from a CPU `generator` (None: torch's own)."""
+        half = torch.randint(10, (batch_size, (self.seq_length + 1) // 2), generator=generator, dtype=dtype)
         return torch.cat([half, half[:, :self.seq_length // 2].flip(1)], dim=1)
 
     def generate_palindrome(self):
@@ -37,8 +37,8 @@ class PalindromeDataset(Dataset):
 
     def batch(self, batch_size, generator=None):
         """Draw a batch: digits (batch_size, T - 1) float32 and labels (batch_size,) int64."""
-        palindromes = self.palindromes(batch_size, generator)
-        return palindromes[:, :-1].float(), palindromes[:, -1]
+        palindromes = self.palindromes(batch_size, generator, torch.float32)
+        return palindromes[:, :-1], palindromes[:, -1].long()
 
     def __len__(self):
         return sys.maxsize
@@ -70,8 +70,8 @@ class BinaryPalindromeDataset(PalindromeDataset):
         self.seq_length = seq_length
         self.num_inputs = 4 * seq_length + 1
 
-    def palindromes(self, batch_size, generator=None):
-        """Draw `batch_size` padded palindromes, int64 of shape (batch_size, 4L + 2)."""
+    def palindromes(self, batch_size, generator=None, dtype=torch.int64):
+        """Draw `batch_size` padded palindromes, of shape (batch_size, 4L + 2), from a CPU `generator`."""
         integers = torch.randint(9, (batch_size, self.seq_length // 2), generator=generator)
         reverse = torch.randint(2, (batch_size, 1), generator=generator).bool()
         lengths = self.LENGTHS[integers]
@@ -81,13 +81,13 @@ class BinaryPalindromeDataset(PalindromeDataset):
         bit = torch.arange(4)
         columns = ((ends - lengths).unsqueeze(2) + bit).flatten(1)
         counts = (bit < lengths.unsqueeze(2)).flatten(1)
-        symbols = self.BITS[integers].flatten(1) + 1
+        symbols = (self.BITS[integers].flatten(1) + 1).to(dtype)
         columns = torch.where(reverse, total - 1 - columns, columns)
         # Bits that do not count go to one spare column behind the palindrome, which is cut off again.
         width = 4 * self.seq_length + 2
         left = torch.where(counts, width - 2 * total + columns, width)
         right = torch.where(counts, width - 1 - columns, width)
-        padded = torch.zeros(batch_size, width + 1, dtype=torch.int64)
+        padded = torch.zeros(batch_size, width + 1, dtype=dtype)
         return padded.scatter_(1, left, symbols).scatter_(1, right, symbols)[:, :width]
 
     def batch(self, batch_size, generator=None):

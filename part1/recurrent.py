@@ -85,7 +85,9 @@ class RecurrentNetwork(nn.Module):
             return x.to(dtype)
         if self.input_dim == 1:
             return x.unsqueeze(2).to(dtype)
-        one_hot = x.reshape(shape[0], shape[1], 1) == torch.arange(self.input_dim, device=x.device)
-        if not one_hot.any(dim=2).all():
+        # With the batch in the last dimension, as part1.bptt wants it, and so several times faster.
+        digits = x.reshape(shape[:2]).T.contiguous().unsqueeze(1)
+        one_hot = digits == torch.arange(self.input_dim, device=x.device).unsqueeze(1)
+        if not one_hot.any(dim=1).all():
             raise ValueError(f"a digit is none of 0 … {self.input_dim - 1}, so it has no one-hot vector of that width")
-        return one_hot.to(dtype)
+        return one_hot.to(dtype).permute(2, 0, 1)

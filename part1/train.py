@@ -99,11 +99,11 @@ def load(path):
 
 
 def make_optimizer(config, parameters):
-    """The `torch.optim` optimizer that `config` names."""
+    """The `torch.optim` optimizer that `config` names; foreach: one call for all parameters, to the same bits."""
     if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum)
+        return torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum, foreach=True)
     return {"rmsprop": torch.optim.RMSprop, "adam": torch.optim.Adam}[config.optimizer](
-        parameters, lr=config.learning_rate)
+        parameters, lr=config.learning_rate, foreach=True)
 
 
 @torch.no_grad()
