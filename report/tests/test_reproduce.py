@@ -1,6 +1,5 @@
 """The main command and the figures: studies run once and end in figures, tables and answers; errors are one line."""
 import shutil
-from argparse import Namespace
 
 import pytest
 
@@ -32,7 +31,8 @@ def preset(tmp_path, monkeypatch):
 
 
 def test_studies_run_once_and_end_in_figures_tables_and_answers(preset, tmp_path, capsys):
-    config = Namespace(preset="quick", work=tmp_path / "work", folder=tmp_path / "quick")
+    config = reproduce.parse_args([])
+    config.work, config.folder = tmp_path / "work", tmp_path / "quick"
     reproduce.main(config)
     out = capsys.readouterr().out
     assert preset == [(["--seeds", "0", "1"], "gradients"), ([], "lengths")]
