@@ -32,7 +32,7 @@ python=$!
 # preemption or scontrol requeue, not after scancel. USR1 comes before the time limit: the task queues itself again.
 again=no
 save() {{ kill -TERM $python 2>/dev/null; }}
-trap 'again=yes; save' USR1
+trap 'again=yes; echo the time limit is near; save' USR1
 trap 'again=no; trap "" USR1; save' TERM
 while kill -0 $python 2>/dev/null; do wait $python; done  # a signal ends a wait, not python
 wait $python
