@@ -28,16 +28,15 @@ export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK
 {command} &
 python=$!
 
-# TERM makes the script save and exit with status 143. Slurm sends it to stop a task, and starts the task again after a
-# preemption or scontrol requeue, not after scancel. USR1 comes before the time limit: the task queues itself again.
+# TERM makes python save and end with a status above 128. Slurm sends it to stop a task, and starts the task again after
+# a preemption or scontrol requeue, not after scancel. USR1 comes before the time limit: the task queues itself again.
 again=no
 save() {{ kill -TERM $python 2>/dev/null; }}
 trap 'again=yes; echo the time limit is near; save' USR1
 trap 'again=no; trap "" USR1; save' TERM
-while kill -0 $python 2>/dev/null; do wait $python; done  # a signal ends a wait, not python
-wait $python
-status=$?
-if [ $again = yes ] && [ $status = 143 ]; then
+wait $python; status=$?
+while kill -0 $python 2>/dev/null; do wait $python; status=$?; done  # a signal ends a wait before python does
+if [ $again = yes ] && [ $status -gt 128 ]; then
   scontrol requeue incomplete "{task}"
 fi
 exit $status

@@ -1,7 +1,8 @@
-"""Sweeps on a cluster: the job files, what submits them, a task that is stopped, and all of it in a Slurm if one runs."""
+"""Sweeps on a cluster: job files, what submits them, a task that is stopped, and all of it in a Slurm where one runs."""
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from part1.tests.test_sweep import table
 SIZES = ["--num_hidden", 3, "--batch_size", 4, "--eval_size", 20, "--device", "cpu"]
 GRID = ["--model_type", "RNN", "LSTM", "--palindrome_lengths", 4, "--seeds", 0, 1, *SIZES, "--train_steps", 1000,
         "--eval_every", 50]  # a second a cell: time to stop one
+CELLS = ["RNN_T4_seed0", "RNN_T4_seed1", "LSTM_T4_seed0", "LSTM_T4_seed1"]
 SHORT = [*GRID, "--train_steps", 4]
 ENDLESS = [*GRID, "--train_steps", 2_000_000_000]
 BASH = shutil.which("bash")
@@ -26,9 +28,10 @@ BASH = shutil.which("bash")
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
-    """Output folder of `GRID`, run here by one worker."""
+    """Output folder of `GRID`, run in this process, one cell after the other."""
     folder = tmp_path_factory.mktemp("local")
-    sweep.main(sweep.parse_args([str(flag) for flag in [*GRID, "--workers", 1, "--output", folder]]))
+    for step in (["--cell", 0], ["--cell", 1], ["--cell", 2], ["--cell", 3], ["--collect"]):
+        sweep.main(sweep.parse_args([str(flag) for flag in [*GRID, "--output", folder, *step]]))
     return folder
 
 
@@ -60,10 +63,11 @@ def without_sbatch(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
 
 
-def assert_same_tables(one, other):
-    """The same results and curves but for the seconds."""
+def assert_same_tables(one, other, cells=CELLS):
+    """The results and curves of `one` are those of these cells in `other`, but for the seconds."""
     for name in ("results.csv", "curves.csv"):
-        assert table(one / name) == table(other / name)
+        assert table(one / name) == [row for row in table(other / name)
+                                     if f"{row['model_type']}_T4_seed{row['seed']}" in cells]
 
 
 # Job files
@@ -195,26 +199,39 @@ def test_flags_for_slurm_do_not_start_a_sweep_here(flag, tmp_path, refused):
 
 # A task that is stopped. The tests are the Slurm here, and its scontrol is made up.
 
-SCRIPT = '''trap 'echo saved >> "$CALLS"; {on_signal}' TERM
-echo "$OMP_NUM_THREADS $PWD $*" >> "$CALLS"
-while true; do sleep 0.01; done'''
+SCRIPT = """
+import os, signal, sys, time
+def say(line):
+    with open(os.environ["CALLS"], "a") as file:
+        print(line, file=file)
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+say(" ".join([os.environ["OMP_NUM_THREADS"], os.getcwd(), *sys.argv[1:]]))
+while not stopped:
+    time.sleep(0.01)
+say("saved")
+time.sleep({seconds})
+sys.exit({status})
+"""
 
 
 @pytest.fixture
 def task(tmp_path, programs, monkeypatch):
-    """`task(on_signal)` starts cell 3 of job 7, of a made-up python; returns its bash and the file of its calls."""
-    started = []
+    """`task(status)` starts cell 3 of job 7, a script that takes some `seconds` from being told to stop to its end in
+    `status`; returns its bash and the file of its calls."""
+    started, python = [], shlex.quote(sys.executable)
 
-    def task(on_signal="exit 143"):
-        calls = programs(python=SCRIPT.format(on_signal=on_signal), scontrol='echo "scontrol $*" >> "$CALLS"')
+    def task(status=143, seconds=0):
+        (tmp_path / "script.py").write_text(SCRIPT.format(status=status, seconds=seconds))
+        calls = programs(python=f'exec {python} -S {tmp_path}/script.py "$@"',
+                         scontrol='echo "scontrol $*" >> "$CALLS"')
         monkeypatch.setattr(slurm.sys, "executable", str(tmp_path / "bin" / "python"))
         (tmp_path / "cells.sh").write_text(slurm.job_file(sweep.parse_args([]), ["part1.sweep"], [3]))
         environment = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3", "SLURM_CPUS_PER_TASK": "2"}
         started.append(subprocess.Popen([BASH, tmp_path / "cells.sh"], env=os.environ | environment,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                         start_new_session=True))
-        until(calls.exists)
-        time.sleep(0.1)  # to set the traps
+        until(calls.exists)  # by then bash has set its traps: a python takes longer
         return started[-1], calls
 
     yield task
@@ -248,7 +265,7 @@ def test_a_stopped_task_saves_and_queues_itself_again_at_its_time_limit_only(sig
 
 @pytest.mark.parametrize("first, second", [(signal.SIGUSR1, signal.SIGTERM), (signal.SIGTERM, signal.SIGUSR1)])
 def test_a_task_that_is_cancelled_near_its_time_limit_stays_cancelled(first, second, task):
-    process, found = task(on_signal="for k in {1..30}; do sleep 0.01; done; exit 143")
+    process, found = task(seconds=0.3)
     process.send_signal(first)
     until(lambda: "saved" in found.read_text())
     process.send_signal(second)
@@ -265,7 +282,7 @@ def test_a_task_whose_processes_all_get_the_signal_saves_too(task):
 
 @pytest.mark.parametrize("status", [0, 1])
 def test_a_task_that_ends_near_its_time_limit_is_not_queued_again(status, task):
-    process, found = task(on_signal=f"exit {status}")
+    process, found = task(status)
     process.send_signal(signal.SIGUSR1)
     assert process.wait(60) == status
     assert "scontrol" not in found.read_text()
@@ -274,20 +291,18 @@ def test_a_task_that_ends_near_its_time_limit_is_not_queued_again(status, task):
 def test_a_cell_stopped_at_its_time_limit_ends_with_the_same_bits(local, tmp_path, call, programs, monkeypatch):
     calls = programs(sbatch="echo 7", scontrol='echo "$*" >> "$CALLS"')
     output = tmp_path / "my sweep"
-    call(sweep, *GRID, "--output", output, "--slurm")
+    call(sweep, *GRID, "--model_type", "LSTM", "--seeds", 1, "--output", output, "--slurm")
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
-    for cell in range(4):
-        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", str(cell))
-        job = [BASH, output / "slurm" / "cells.sh"]
-        if cell == 2:
-            process = subprocess.Popen(job, stderr=subprocess.PIPE, text=True)
-            until(evaluated(output, "LSTM_T4_seed0"))
-            process.send_signal(signal.SIGUSR1)
-            assert "stopped: saved up to update" in process.communicate(timeout=60)[1] and process.returncode == 143
-            assert calls.read_text() == "requeue incomplete 7_2\n"
-        assert subprocess.run(job, stderr=subprocess.PIPE).returncode == 0
-    assert subprocess.run([BASH, output / "slurm" / "collect.sh"], stdout=subprocess.PIPE).returncode == 0
-    assert_same_tables(output, local)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    jobs = [[BASH, output / "slurm" / name] for name in ("cells.sh", "cells.sh", "collect.sh")]
+    process = subprocess.Popen(jobs[0], stderr=subprocess.PIPE, text=True)
+    until(evaluated(output, "LSTM_T4_seed1"))
+    process.send_signal(signal.SIGUSR1)
+    assert "stopped: saved up to update" in process.communicate(timeout=60)[1] and process.returncode == 143
+    assert calls.read_text() == "requeue incomplete 7_0\n"
+    for job in jobs[1:]:
+        assert subprocess.run(job, stdout=subprocess.PIPE).returncode == 0
+    assert_same_tables(output, local, ["LSTM_T4_seed1"])
 
 
 def evaluated(output, cell):
@@ -302,13 +317,6 @@ def evaluated(output, cell):
 
 
 # The same numbers, wherever the cells run
-
-def test_one_cell_after_the_other_gives_the_same_tables(local, tmp_path, call):
-    for cell in range(4):
-        assert call(sweep, *GRID, "--output", tmp_path, "--cell", cell) == (0, "", "")
-    assert call(sweep, *GRID, "--output", tmp_path, "--collect")[0] == 0
-    assert_same_tables(tmp_path, local)
-
 
 def test_two_workers_give_the_same_tables(local, tmp_path, call):
     assert call(sweep, *GRID, "--output", tmp_path, "--workers", 2)[0] == 0
@@ -413,11 +421,11 @@ def in_the_middle(output, cell):
 @pytest.mark.slurm
 def test_a_sweep_through_slurm_gives_the_same_tables(local, tmp_path, submit):
     output = tmp_path / "my sweep"
-    cells, collect = submit(*GRID, "--output", output, "--array_limit", 2)
+    cells, collect = submit(*GRID, "--seeds", 0, "--output", output, "--array_limit", 2)
     until(ended(cells, collect), 180)
-    assert_same_tables(output, local)
+    assert_same_tables(output, local, ["RNN_T4_seed0", "LSTM_T4_seed0"])
     logs = {path.name: path.read_text() for path in (output / "slurm").glob("*.log")}
-    assert set(logs) == {f"collect-{collect}.log", *(f"cells-{cells}_{k}.log" for k in range(4))}
+    assert set(logs) == {f"collect-{collect}.log", *(f"cells-{cells}_{k}.log" for k in range(2))}
     assert "missing" not in logs.pop(f"collect-{collect}.log") and set(logs.values()) == {""}
 
 
