@@ -184,14 +184,18 @@ def settings_of(checkpoint):
     return Namespace(**checkpoint["config"])
 
 
+class Busy(ValueError):
+    """Another process is at work in the folder."""
+
+
 @contextlib.contextmanager
-def locked(folder):
-    """Hold the lock of `folder`, which dies with its process; `ValueError` when another process has it."""
-    with open(folder / ".lock", "a") as file:
+def locked(folder, name=".lock"):
+    """Hold the lock `name` of `folder`, which dies with its process; `Busy` when another process has it."""
+    with open(folder / name, "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"another process is at work in {folder}") from None
+            raise Busy(f"another process is at work in {folder}") from None
         yield
 
 
@@ -433,9 +437,9 @@ class Run:
 
     @contextlib.contextmanager
     def _signals(self):
-        """Let Ctrl-C and SIGTERM wait for the end of the update; a second one ends the run at once."""
+        """Let Ctrl-C and SIGTERM wait for the end of the update; a second Ctrl-C ends the run at once."""
         def note(signum, frame):
-            if self.signum == signum:
+            if self.signum == signum == signal.SIGINT:  # a cluster may well send the same SIGTERM twice
                 raise KeyboardInterrupt
             self.signum = signum
 

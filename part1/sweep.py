@@ -3,6 +3,7 @@
     python -m part1.sweep                                                  # RNN and LSTM with the settings found best
     python -m part1.sweep --model_type LSTM --palindrome_lengths 50 100 200 --seeds 0 1 2 3 4
     python -m part1.sweep --preset 2020                                    # the 2020 edition's learning curves
+    python -m part1.sweep --slurm                                          # the same on a cluster, see part1/slurm.py
 
 Every cell (network, length, seed) is one independent run of `part1.train` in a folder of its own. The same command goes
 on where it was interrupted. The output folder gets `results.csv` (a row a cell with every setting), `curves.csv` (a row
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from part1 import slurm
 from part1.dataset import DATASETS
 from report import style
 
@@ -116,12 +118,13 @@ def parse_args(argv=None):
     add("--palindrome_lengths", nargs="+", type=cli.number(int, at_least=2), metavar="T",
         help="lengths T of the palindromes, T - 1 digits in; for binary ones L (default: the preset's)")
     add("--seeds", nargs="+", type=cli.seed, metavar="SEED", help="seeds (default: the preset's)")
-    add("--workers", type=cli.positive_int, default=os.cpu_count(), help="cells at a time, one thread each")
+    add("--workers", type=cli.positive_int, default=slurm.cpus(), help="cells at a time, one thread each")
     add("--output", type=Path, help="folder of the sweep (default: runs/sweep-PRESET)")
-    add("--list_cells", action="store_true", help="print the cells, run nothing")
-    add("--cell", type=cli.number(int, at_least=0), metavar="K", help="run only cell K of --list_cells")
-    add("--collect", action="store_true", help="write tables and figure from the cells that are done, run nothing")
+    what = slurm.add_flags(parser)
+    what.add_argument("--collect", action="store_true",
+                      help="write tables and figure from the cells that are done, run nothing")
     config, train_flags = parser.parse_known_args(argv)
+    slurm.check(parser, config)
     for flag in ("--resume", "--seed", "--input_length"):
         if any(word.split("=")[0] == flag for word in train_flags):
             parser.error(f"{flag} is not for a sweep: "
@@ -130,6 +133,7 @@ def parse_args(argv=None):
     config.cells = make_cells(config, train_flags)
     if config.cell is not None and config.cell >= len(config.cells):
         parser.error(f"--cell is one of 0 … {len(config.cells) - 1}, not {config.cell}")
+    config.words = [SCRIPT, *slurm.other_words(argv, "--output"), "--output", str(config.output.absolute())]
     return config
 
 
@@ -153,12 +157,20 @@ def make_cells(config, train_flags):
 
 
 def run_cell(cell):
-    """Run `cell` in this process, with one thread so that its bits do not depend on where it runs."""
+    """Run `cell` in this process, with one thread so that its bits do not depend on where it runs.
+
+    A cell that is done is not run again; `run.Busy` when another process is running it.
+    """
     torch.set_num_threads(1)
-    if cell.result() is None:
-        result = train.train(cell.config(), quiet=True)
-        del result["folder"]
-        run.write_json(cell.folder / "result.json", {"settings": cell.settings(), "result": result})
+    if cell.result() is not None:
+        return
+    run.choose_device(train.parse_args(cell.argv).device)  # an error before the folder is made
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    with run.locked(cell.folder, ".cell.lock"):  # the run's own lock ends before the result is written
+        if cell.result() is None:
+            result = train.train(cell.config(), quiet=True)
+            del result["folder"]
+            run.write_json(cell.folder / "result.json", {"settings": cell.settings(), "result": result})
 
 
 def _worker(cell):
@@ -317,10 +329,16 @@ def main(config):
             print(f"{k:4} {cell.name:24} {' '.join(cell.argv)}")
         return
     if config.cell is not None:
-        run_cell(config.cells[config.cell])
+        slurm.run_once(run_cell, config.cells[config.cell])
+        return
+    if config.slurm:
+        missing = [k for k, cell in enumerate(config.cells) if cell.result() is None]
+        slurm.submit(config, config.words, missing, ["--collect"], config.output.absolute() / "slurm")
         return
     results, curves = collect(config.cells, config.output) if config.collect else study(config)
     print(table(results))
+    if missing := len(config.cells) - len(results):
+        print(f"{missing} of {len(config.cells)} cells are missing; the same command without --collect runs them")
     print(f"figure: {run.shorter(draw(config, results, curves))}")
 
 

@@ -2,12 +2,12 @@
 
     python -m report.reproduce                     # quick: small networks, minutes; everything under runs/quick/
     python -m report.reproduce --preset full       # the studies behind report/results/ and report/figures/; hours
+    python -m report.reproduce --preset full --slurm                       # the same on a cluster, see part1/slurm.py
 
 A study that is interrupted goes on with the same command, and one whose results are there is not run again. Training
 takes place under runs/; only small result files and figures leave it.
 """
 import shlex
-import shutil
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from typing import Callable
 if not __package__:  # run as a file: the repository's root takes this folder's place on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from part1 import cli, grads_over_time, run, sweep  # before torch, see part1/run.py
+from part1 import cli, grads_over_time, run, slurm, sweep  # before torch, see part1/run.py
 
 from assets.download import local
 from part2 import study
@@ -25,11 +25,22 @@ from part3 import gcn
 from report import build, plots
 
 
+def copy(work, names, results):
+    """Copy the files `names` of the folder `work` to the paths `results`, each wholly or not at all."""
+    for name, file in zip(names, results):
+        run.write_atomically(file, (work / name).read_bytes())
+
+
+def one_sweep(flags, work):
+    """The sweep of a `sweep_study`, in a list."""
+    return [sweep.parse_args([*flags, "--output", str(work)])]
+
+
 def sweep_study(flags, work, results):
     """A sweep of Part 1: its table goes to the first of `results`, its learning curves to a second one."""
-    sweep.study(sweep.parse_args([*flags, "--output", str(work)]))
-    for name, file in zip(("results.csv", "curves.csv"), results):
-        shutil.copyfile(work / name, file)
+    for config in one_sweep(flags, work):
+        sweep.study(config)
+    copy(work, ("results.csv", "curves.csv"), results)
 
 
 def gradient_study(flags, work, results):
@@ -53,15 +64,21 @@ OPTIMIZERS = {"SGD": ("--optimizer sgd --momentum 0", ("1", "0.1", "0.01")),
               "Adam": ("--optimizer adam", ("0.01", "0.001", "0.0001"))}
 
 
-def optimizer_study(flags, work, results):
-    """One sweep for each optimizer and learning rate, in one table with a column `method` (Question 1.4)."""
-    rows = []
+def optimizer_sweeps(flags, work):
+    """The sweeps of an `optimizer_study`: `method` of each is the name of its optimizer."""
+    sweeps = []
     for method, (words, rates) in OPTIMIZERS.items():
         for rate in rates:
             folder = work / f"{method.replace(' ', '_')}_{rate}"
-            config = sweep.parse_args([*flags, *words.split(), "--learning_rate", rate, "--output", str(folder)])
-            rows += [{"method": method, **row} for row in sweep.study(config)[0]]
-    run.write_csv(results[0], rows)
+            sweeps.append(sweep.parse_args([*flags, *words.split(), "--learning_rate", rate, "--output", str(folder)]))
+            sweeps[-1].method = method
+    return sweeps
+
+
+def optimizer_study(flags, work, results):
+    """One sweep for each optimizer and learning rate, in one table with a column `method` (Question 1.4)."""
+    run.write_csv(results[0], [{"method": config.method, **row} for config in optimizer_sweeps(flags, work)
+                               for row in sweep.study(config)[0]])
 
 
 def book_file(name):
@@ -72,13 +89,11 @@ def book_file(name):
     return path
 
 
-def text_study(flags, work, results, book=None):
+def text_study(flags, work, results):
     """A text model of Part 2: what it wrote, and its curves."""
-    source = ["--txt_file", str(book_file(book)), "--strip_gutenberg"] if book else []
-    config = study.parse_args([*source, *flags, "--output", str(work)])
+    config = study.parse_args([*flags, "--output", str(work)])
     study.study(config, quiet=not sys.stderr.isatty())
-    for name, file in zip(("text.json", "curves.csv"), results):
-        shutil.copyfile(work / name, file)
+    copy(work, ("text.json", "curves.csv"), results)
 
 
 def graph_study(flags, work, results):
@@ -88,22 +103,56 @@ def graph_study(flags, work, results):
         name: answer.tolist() if hasattr(answer, "tolist") else answer for name, answer in answers.items()}})
 
 
+SWEEPS = {sweep_study: one_sweep, optimizer_study: optimizer_sweeps}  # of the studies that consist of them
+
+
 @dataclass
 class Study:
-    """One study of a preset: what it is, the function that runs it, the script's flags, and its result files."""
+    """One study of a preset: what it is, the function that runs it, the script's flags, and its result files.
+
+    It is kept in the folder `work` / its name, and its results in `folder`.
+    """
 
     about: str
     function: Callable
     flags: str
     results: list
+    book: str = None  # that its text model learns from
+
+    @property
+    def name(self):
+        return Path(self.results[0]).stem
+
+    def done(self, folder):
+        """Whether its results are there."""
+        return all((folder / name).exists() for name in self.results)
+
+    def argv(self):
+        """The flags as a list; `ValueError` when its book is not here."""
+        book = ["--txt_file", str(book_file(self.book)), "--strip_gutenberg"] if self.book else []
+        return [*book, *shlex.split(self.flags)]
 
     def run(self, work, folder):
-        """Run the study, in `work` / its name, unless its results are in `folder`. Returns whether it ran."""
-        files = [folder / name for name in self.results]
-        if all(file.exists() for file in files):
+        """Run the study unless it is done; returns whether it ran. `run.Busy` when another process is at it."""
+        if self.done(folder):
             return False
-        self.function(shlex.split(self.flags), work / files[0].stem, files)
+        (work / self.name).mkdir(parents=True, exist_ok=True)
+        with run.locked(work / self.name):
+            if self.done(folder):
+                return False
+            self.function(self.argv(), work / self.name, [folder / name for name in self.results])
         return True
+
+    def cells(self, work, folder):
+        """Its parts that can run side by side: triples of a name, whether it is done, and the function that runs it.
+
+        They are the cells of its sweeps, or the study itself.
+        """
+        done = self.done(folder)
+        if self.function not in SWEEPS:
+            return [(self.name, done, partial(self.run, work, folder))]
+        return [(str(cell.folder.relative_to(work)), done or cell.result() is not None, partial(sweep.run_cell, cell))
+                for config in SWEEPS[self.function](self.argv(), work / self.name) for cell in config.cells]
 
 
 def text_results(name):
@@ -128,17 +177,17 @@ FULL = [  # what the report needs most comes first
     *GRAPHS,
     Study("gradients through time", gradient_study, "", ["gradients.csv"]),
     Study("gradients at the tuned initial weights", tuned_gradient_study, "", ["gradients_tuned.csv"]),
-    Study("Grimm at the course's settings", partial(text_study, book="grimms"),
-          GRIMM + "--train_steps 8441 --sample_every 200 --eval_fraction 0.05", text_results("text")),
+    Study("Grimm at the course's settings", text_study,
+          GRIMM + "--train_steps 8441 --sample_every 200 --eval_fraction 0.05", text_results("text"), book="grimms"),
     Study("accuracy against palindrome length", sweep_study, "--preset tuned", ["lengths.csv"]),
-    Study("Grimm, a larger model", partial(text_study, book="grimms"),
+    Study("Grimm, a larger model", text_study,
           GRIMM + "--train_steps 5000 --sample_every 250 --eval_fraction 0.05 --lstm_num_hidden 256 --seq_length 50 "
           "--learning_rate 4e-3 --learning_rate_step 500 --learning_rate_decay 0.8 --dropout_keep_prob 0.8",
-          text_results("text_tuned")),
-    Study("a second book, in Dutch", partial(text_study, book="darwin"),
+          text_results("text_tuned"), book="grimms"),
+    Study("a second book, in Dutch", text_study,
           '--prompts "De eilanden zijn" "Wij zagen" --seed 42 --train_steps 1500 --sample_every 250 '
           "--eval_fraction 0.05",
-          text_results("text_second")),
+          text_results("text_second"), book="darwin"),
     Study("the same lengths at naive settings", sweep_study, "--preset naive", ["naive.csv"]),
     Study("the same lengths at the course's settings", sweep_study, "--preset official", ["official.csv"]),
     Study("binary palindromes of the 2020 edition", sweep_study, "--preset 2020", ["binary.csv", "binary_curves.csv"]),
@@ -154,7 +203,9 @@ def parse_args(argv=None):
     parser = cli.Parser("report.reproduce", "Run the studies, write their results and draw the figures.")
     parser.add_argument("--preset", choices=PRESETS, default="quick",
                         help="quick: small networks, minutes, results under runs/quick; full: the report's, hours")
+    slurm.add_flags(parser)
     config = parser.parse(argv)
+    slurm.check(parser, config)
     quick = cli.ROOT / "runs" / "quick"
     config.work = quick / "work" if config.preset == "quick" else cli.ROOT / "runs" / "full"
     config.folder = quick if config.preset == "quick" else cli.ROOT / "report"
@@ -177,7 +228,33 @@ def summary(results):
     return "\n".join(lines)
 
 
+def main_of_cells(config):
+    """What `--list_cells`, `--cell` and `--slurm` ask for. A cell keeps its number when others are done."""
+    studies, results = PRESETS[config.preset], config.folder / "results"
+    cells = [cell for study_ in studies for cell in study_.cells(config.work, results)]
+    if config.cell is not None:
+        if config.cell >= len(cells):
+            raise ValueError(f"--cell is one of 0 … {len(cells) - 1}, not {config.cell}")
+        results.mkdir(parents=True, exist_ok=True)
+        _, done, function = cells[config.cell]
+        if not done:
+            slurm.run_once(function)
+        return
+    missing = [k for k, (_, done, _) in enumerate(cells) if not done]
+    if config.list_cells:
+        for k in missing:
+            print(f"{k:4} {cells[k][0]}")
+        return
+    for study_ in studies:
+        if not study_.done(results):
+            study_.argv()  # a missing book is an error now, not in a job
+    slurm.submit(config, ["report.reproduce", "--preset", config.preset], missing, [], config.work / "slurm")
+
+
 def main(config):
+    if config.list_cells or config.cell is not None or config.slurm:
+        main_of_cells(config)
+        return
     studies, results = PRESETS[config.preset], config.folder / "results"
     results.mkdir(parents=True, exist_ok=True)
     with run.locked(results):

@@ -73,14 +73,15 @@ def _kill_at(number):
     os.fsync, os.replace, run._append = watched(os.fsync), watched(os.replace), watched(run._append)
 
 
-def _signal_at(number, signum):
-    """Let the signal come while row `number` of the metrics is written."""
+def _signal_at(number, *signums):
+    """Let the signals come, one after the other, while row `number` of the metrics is written."""
     append, rows = run._append, []
 
     def watched(*args):
         rows.append(args)
         if len(rows) == number:
-            os.kill(os.getpid(), signum)
+            for signum in signums:
+                os.kill(os.getpid(), signum)
         append(*args)
 
     run._append = watched

@@ -185,7 +185,8 @@ def test_help_explains_every_flag(script, capsys, monkeypatch):
     text = capsys.readouterr().out
     assert text.startswith(f"usage: python -m part1.{script} ")
     for action in flags:
-        line, = re.findall(rf"^  (?:-h, )?{action.option_strings[-1]}\b.*\n(?:   .*\n)*", text, re.MULTILINE)
+        line, = re.findall(rf"^  (?:-[^ ]+(?: [A-Z]+)?, )?{action.option_strings[-1]}\b.*\n(?:   .*\n)*", text,
+                           re.MULTILINE)
         assert action.help and action.help in line
         assert line.count("default:") == (action.dest != "help" and action.nargs != 0 and action.default is not None
                                           or "default:" in action.help), line

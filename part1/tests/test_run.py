@@ -444,6 +444,13 @@ def test_a_stopped_run_saves_and_says_how_to_go_on(signum, status, tmp_path, sta
     assert "--train_steps may grow" in call(train, "--output", folder, "--resume", "--train_steps", step)[2]
 
 
+def test_a_second_sigterm_changes_nothing(tmp_path, start):
+    process = start(*ENDLESS, "--output", tmp_path / "run", patch=["signal at", 1, signal.SIGTERM, signal.SIGTERM])
+    status, output = process.wait()
+    assert status == 143
+    assert f"stopped: saved up to update {loads(tmp_path / 'run')[0]['step']};" in output
+
+
 def test_signals_are_the_callers_again_after_a_run(trained):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
