@@ -5,7 +5,7 @@
 
 Compared are whole updates (forward, loss, backward, clipping, RMSProp) on one-hot digits, all from the same encoding:
 
-* bptt: our network with the hand-written derivatives of `part1.bptt`.
+* bptt: our network with the hand-written derivatives of `part1.bptt` (which uses one thread while that is faster).
 * autograd: the same with `--backward autograd`, which is the textbook loop: two products for each gate at each step.
 * torch: `nn.RNN` or `nn.LSTM`, and a linear output.
 * floor: nothing but the matrix products of an update, each step's three (forward, back in time, gradient of W).
@@ -35,6 +35,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from part1 import bptt
 from part1.dataset import PalindromeDataset
 from part1.lstm import LSTM
 from part1.vanilla_rnn import VanillaRNN
@@ -119,10 +120,11 @@ def make_floor(model_type, length, config):
     def products():
         start = time.perf_counter()
         dW.zero_()
-        for _ in range(length - 1):
-            torch.mm(W, inputs, out=a)
-            torch.mm(W.T[:n], a, out=dh)
-            dW.addmm_(inputs, a.T)
+        with bptt.few_threads(W.numel() * config.batch_size):
+            for _ in range(length - 1):
+                torch.mm(W, inputs, out=a)
+                torch.mm(W.T[:n], a, out=dh)
+                dW.addmm_(inputs, a.T)
         return time.perf_counter() - start
 
     return products

@@ -15,7 +15,10 @@ and dh, dc are dL/dh(t), dL/dc(t) along every path. What makes it fast:
 * One nonlinearity serves all gates: tanh(a) = 2 sigmoid(2a) - 1, as torch's sigmoid takes a third of its tanh's time.
 * What the backward pass needs is written into a workspace that the next call takes over, views and all: for an LSTM
   over 100 steps the page faults of 46 MB of fresh memory can cost half as much as all matrix products.
+* A small network uses one thread however many there are: the others would have to be woken several times a step, which
+  takes longer than they save. So its bits do not depend on their number either.
 """
+import contextlib
 import weakref
 
 import torch
@@ -25,6 +28,7 @@ sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input  # (ds, s): ds * s
 tanh_backward = torch.ops.aten.tanh_backward.grad_input  # (dy, y): dy * (1 - y^2)
 
 SPARE = weakref.WeakKeyDictionary()  # network: its workspaces (`Unrolled`) that no graph is using
+SMALL = 2 ** 25  # multiplications of a product up to which one thread is faster
 
 
 def last_hidden(network, x):
@@ -97,6 +101,20 @@ def workspace(cell, spare, x, n):
     return cell(x, n, keep=True)
 
 
+@contextlib.contextmanager
+def few_threads(multiplications):
+    """One thread for matrix products of so many multiplications if they are few, else as many as before."""
+    threads = torch.get_num_threads()
+    if threads == 1 or multiplications > SMALL:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class Unrolled:
     """A network unrolled in time, and all memory that it needs; a subclass adds a step of its cell and its derivative.
 
@@ -163,10 +181,11 @@ class Unrolled:
         for gate, rows in zip(self.gates, self.W_scaled.split(self.n)):
             if gate in self.tanh_gates:
                 rows.mul_(2)
-        for t, x_t in enumerate(x.permute(1, 2, 0)):
-            self.x[t].copy_(x_t)
-            self.step(t)
-        return transposed(self.last_h())
+        with few_threads(self.W.numel() * len(x)):
+            for t, x_t in enumerate(x.permute(1, 2, 0)):
+                self.x[t].copy_(x_t)
+                self.step(t)
+            return transposed(self.last_h())
 
     def backward(self, dh, dx_wanted=False):
         """Backpropagate dL/dh(T), (batch, n).
@@ -178,10 +197,11 @@ class Unrolled:
         dc = torch.zeros_like(dh)
         dx = dh.new_empty(self.T, self.d, dh.shape[1]) if dx_wanted else None
         self.dW_T.zero_()
-        for t in reversed(range(self.T)):
-            self.step_backward(t, dh, dc)
-            if dx_wanted:
-                torch.mm(self.W_x_T, self.delta, out=dx[t])  # dx = sum_* W_*x^T delta_*
+        with few_threads(self.W.numel() * dh.shape[1]):
+            for t in reversed(range(self.T)):
+                self.step_backward(t, dh, dc)
+                if dx_wanted:
+                    torch.mm(self.W_x_T, self.delta, out=dx[t])  # dx = sum_* W_*x^T delta_*
         dweights = {name: block.clone(memory_format=torch.contiguous_format) for name, block in self.dW_blocks.items()}
         return dx.permute(2, 0, 1) if dx_wanted else None, dweights
 

@@ -171,6 +171,40 @@ def test_a_workspace_is_reused_and_goes_with_its_network(network_class):
     assert len(bptt.SPARE) == before - 1
 
 
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@each_network
+def test_only_a_large_network_uses_all_threads(network_class, two_threads, monkeypatch):
+    network = make(network_class, num_hidden=64, dtype=torch.float32)
+    x, labels = torch.randn(200, 5, 3), torch.randint(2, (200,))
+    seen = set()
+    for name in ("step", "step_backward"):
+        def watched(self, *args, method=getattr(network.unrolled, name)):
+            seen.add(torch.get_num_threads())
+            return method(self, *args)
+        monkeypatch.setattr(network.unrolled, name, watched)
+    small, _ = gradients(network, x, labels)
+    assert seen == {1} and torch.get_num_threads() == 2
+    seen.clear()
+    monkeypatch.setattr(bptt, "SMALL", 64 * 68 * 200 - 1)  # below what any of the networks multiplies in a product
+    large, _ = gradients(network, x, labels)
+    assert seen == {2} and torch.get_num_threads() == 2
+    torch.testing.assert_close(small, large)
+
+
+def test_an_error_leaves_the_number_of_threads_alone(two_threads):
+    with pytest.raises(KeyError), bptt.few_threads(1):
+        assert torch.get_num_threads() == 1
+        raise KeyError
+    assert torch.get_num_threads() == 2
+
+
 @each_network
 def test_gradients_through_time_equal_those_of_autograd(network_class):
     network = make(network_class, seq_length=9, input_dim=10, num_hidden=6, num_classes=10)
