@@ -12,7 +12,7 @@ from pathlib import Path
 if not __package__:  # run as a file: the repository's root takes this folder's place on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from part1 import cli, run, sweep  # before torch, see part1/run.py
+from part1 import benchmark, cli, run, sweep  # before torch, see part1/run.py
 import numpy as np
 
 from part1.dataset import BinaryPalindromeDataset
@@ -119,6 +119,11 @@ def graphs(sources, path):
     return style.save(figure, path, sources)
 
 
+def speed(sources, path):
+    """Time of an update of the networks from scratch, beside torch's own."""
+    return benchmark.draw(read_csv(sources[0]), path, sources)
+
+
 FIGURES = {  # the figure's name: the result files it is drawn from (those that there are), and by which function
     "lengths": (["lengths.csv", "naive.csv", "official.csv"], lengths),
     "gradients": (["gradients.csv", "gradients_trained.csv"], gradients),
@@ -127,6 +132,7 @@ FIGURES = {  # the figure's name: the result files it is drawn from (those that 
     "text_tuned": (["text_tuned_curves.csv"], text),
     "text_second": (["text_second_curves.csv"], text),
     "graphs": (["graph_2019.json", "graph_2020.json"], graphs),
+    "speed": (["benchmark_part1.csv"], speed),
 }
 
 

@@ -20,6 +20,8 @@ if not __package__:  # run as a file: the repository's root takes this folder's 
 from part1 import cli, grads_over_time, run, slurm, sweep  # before torch, see part1/run.py
 
 from assets.download import local
+from part1 import benchmark as speed_of_networks
+from part2 import benchmark as speed_of_text
 from part2 import study
 from part3 import gcn
 from report import build, plots
@@ -56,6 +58,14 @@ def tuned_gradient_study(flags, work, results):
                 for words in start.values()}
     run.write_csv(results[0], [row for model_type, words in start.items() for row in measured[tuple(words)]
                                if row["model_type"] == model_type])
+
+
+def trained_gradient_study(flags, work, results):
+    """The same for networks trained by a sweep, whether they have learned their task or not."""
+    [config] = one_sweep(flags, work)
+    sweep.study(config)
+    checkpoints = [str(cell.folder / "checkpoint.pt") for cell in config.cells]
+    run.write_csv(results[0], grads_over_time.measure(grads_over_time.parse_args(["--checkpoint", *checkpoints])))
 
 
 OPTIMIZERS = {"SGD": ("--optimizer sgd --momentum 0", ("1", "0.1", "0.01")),
@@ -96,6 +106,12 @@ def text_study(flags, work, results):
     copy(work, ("text.json", "curves.csv"), results)
 
 
+def speed_study(flags, work, results, script):
+    """A benchmark: its table of times."""
+    script.main(script.parse_args([*flags, "--output", str(work)]))
+    copy(work, ("benchmark.csv",), results)
+
+
 def graph_study(flags, work, results):
     """The answers of Part 3 for one edition of the assignment."""
     answers = gcn.answers(*flags)
@@ -103,7 +119,7 @@ def graph_study(flags, work, results):
         name: answer.tolist() if hasattr(answer, "tolist") else answer for name, answer in answers.items()}})
 
 
-SWEEPS = {sweep_study: one_sweep, optimizer_study: optimizer_sweeps}  # of the studies that consist of them
+SWEEPS = {sweep_study: one_sweep, trained_gradient_study: one_sweep, optimizer_study: optimizer_sweeps}
 
 
 @dataclass
@@ -190,10 +206,21 @@ FULL = [  # what the report needs most comes first
           text_results("text_second"), book="darwin"),
     Study("the same lengths at naive settings", sweep_study, "--preset naive", ["naive.csv"]),
     Study("the same lengths at the course's settings", sweep_study, "--preset official", ["official.csv"]),
-    Study("binary palindromes of the 2020 edition", sweep_study, "--preset 2020", ["binary.csv", "binary_curves.csv"]),
+    Study("binary palindromes of the 2020 edition", sweep_study, "--preset 2020 --train_steps 1200",
+          ["binary.csv", "binary_curves.csv"]),
+    Study("gradients of trained networks", trained_gradient_study,
+          "--preset tuned --model_type RNN LSTM PeepLSTM --palindrome_lengths 100 --seeds 0 1", ["gradients_trained.csv"]),
+    Study("a longer palindrome, one seed", sweep_study,
+          "--preset tuned --model_type LSTM --palindrome_lengths 200 --seeds 0", ["longer.csv"]),
+    Study("the naive RNN with the tuned one's learning rate", sweep_study,
+          "--preset naive --model_type RNN --learning_rate 1e-4", ["smallstep.csv"]),
     Study("optimizers and learning rates", optimizer_study,
           "--preset naive --model_type RNN --palindrome_lengths 10 --seeds 0 1 2 --train_steps 1000",
           ["optimizers.csv"]),
+    Study("speed of the networks from scratch", partial(speed_study, script=speed_of_networks), "",
+          ["benchmark_part1.csv"]),
+    Study("speed of the text model", partial(speed_study, script=speed_of_text),
+          "--processes 2 --updates 100 --bf16_updates 50 --length 100", ["benchmark_part2.csv"]),
 ]
 PRESETS = {"quick": QUICK, "full": FULL}
 

@@ -542,8 +542,18 @@ def benchmark_numbers(results):
     one = [row for row in results.get("benchmark_part1.csv", []) if row["threads"] == 1 and row["T"] == 100]
     if one:
         found["speed/sentence"] = "one thread, $T = 100$: " + listing(
-            f"the {row['model_type']} {row['autograd/bptt']:.1f} times as fast as the plain loop" for row in one)
+            f"the {row['model_type']} {row['autograd/bptt']:.1f} times as fast as the plain loop and "
+            f"{1 / row['bptt/torch']:.1f} times as PyTorch's own" for row in one)
     return found
+
+
+def longer_numbers(rows):
+    """A sentence about the runs at a length beyond those of the table: `longer.csv`, a few seeds at most."""
+    row = rows[0]
+    accuracy = listing(number(row["accuracy"], 4) for row in rows)
+    return {"longer/sentence": f"At $T = {row['palindrome_length']}$ we could afford {word(len(rows))} seed"
+                               f"{'s' * (len(rows) > 1)}: accuracy {accuracy} after "
+                               f"{listing(number(row['steps']) for row in rows)} updates"}
 
 
 def chosen(results, files):
@@ -570,6 +580,8 @@ def generate(results, quick=False):
     files = {"accuracy.tex": accuracy_table(sweeps), "settings.tex": settings_table(sweeps),
              "gradients.tex": gradient_table(gradients)}
     numbers = sweep_numbers(sweeps) | gradient_numbers(gradients) | benchmark_numbers(results)
+    if "longer.csv" in results:
+        numbers |= longer_numbers(results["longer.csv"])
     if binary:
         files["binary.tex"] = binary_table(*binary)
         numbers |= binary_numbers(*binary)
@@ -586,7 +598,7 @@ def generate(results, quick=False):
              "smallstep": "small step" in sweeps, "binary": bool(binary),
              "gradtuned": "tuned" in gradients, "trained": "trained" in gradients, "large": "large" in texts,
              "second": "second" in texts, "heldout": "text/eval" in numbers, "optimizers": "optimizers.csv" in results,
-             "speed": "speed/sentence" in numbers}
+             "longer": "longer.csv" in results, "speed": "speed/sentence" in numbers}
     lines = ["% Written by report/tables.py from the results; changes here are lost."]
     lines += [rf"\newif\ifhas{name}\has{name}{str(yes).lower()}" for name, yes in there.items()]
     lines += [rf"\setval{{{key}}}{{{text}}}" for key, text in numbers.items()]

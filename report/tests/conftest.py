@@ -69,6 +69,7 @@ def make_results(folder, optional=True):
         low = {("RNN", 5): 1.0, ("RNN", 10): 0.5, ("LSTM", 5): 0.95, ("LSTM", 10): 0.3}
         tables_ |= {"naive.csv": sweep_rows(low), "official.csv": sweep_rows(low, input_dim=1),
                     "smallstep.csv": sweep_rows(low, learning_rate=1e-4),
+                    "longer.csv": sweep_rows({("LSTM", 200): 0.999}),
                     "gradients_tuned.csv": gradient_rows({name: 0.99 for name in key}),
                     "gradients_trained.csv": gradient_rows({("LSTM", "one-hot", "h"): 0.98}),
                     "binary.csv": sweep_rows({("LSTM", 10): 1.0, ("LSTM", 20): 0.7, ("PeepLSTM", 10): 1.0}),
