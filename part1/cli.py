@@ -33,8 +33,11 @@ class RunFailed(Exception):
     """A run that broke off in the middle; what it had saved is still good."""
 
 
-class Interrupted(Exception):
-    """A run that was told to stop and has saved its state. `signum` is the signal that said so."""
+class Interrupted(BaseException):
+    """A run that was told to stop and has saved its state. `signum` is the signal that said so.
+
+    No `Exception`, as KeyboardInterrupt is none: a library that catches those (tqdm does) must not swallow it.
+    """
 
     def __init__(self, message, signum=signal.SIGINT):
         super().__init__(message)

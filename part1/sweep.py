@@ -180,7 +180,11 @@ def _worker(cell):
             run_cell(cell)
         except cli.Interrupted as stop:  # how to go on is for the sweep to say
             sys.exit(128 + stop.signum)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one that comes this late would only cut the exit short
 
+    # Before and after the training too, SIGTERM ends a worker in order, so that it leaves no semaphore behind.
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
     sys.exit(cli.main(lambda argv: cell, silently))
 
 
