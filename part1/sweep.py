@@ -50,7 +50,7 @@ _2020 = ("--dataset binary_palindrome --input_dim 3 --num_hidden 256 --batch_siz
 _STOP = "--eval_every 100 --target_accuracy 0.99 --train_steps 3000"
 PRESETS = {
     "tuned": Preset(
-        "the settings found best", [("RNN", [5, 10, 15, 20, 30, 40, 50]), ("LSTM", [5, 10, 20, 30, 50, 100])],
+        "the settings found best", [("RNN", [5, 10, 15, 20, 30, 40, 50]), ("LSTM", [5, 10, 15, 20, 30, 50, 100])],
         [0, 1, 2, 3, 4],
         # One-hot digits learn several times faster than raw ones. The RNN needs orthogonal recurrent weights, so that
         # gradients start neither vanishing nor exploding, and small steps to stay there. The LSTM needs to start with

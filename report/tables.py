@@ -541,9 +541,10 @@ def benchmark_numbers(results):
                   f"{key}/ms": f"{row['bptt_ms']:.3g}"}
     one = [row for row in results.get("benchmark_part1.csv", []) if row["threads"] == 1 and row["T"] == 100]
     if one:
-        found["speed/sentence"] = "one thread, $T = 100$: " + listing(
-            f"the {row['model_type']} {row['autograd/bptt']:.1f} times as fast as the plain loop and "
-            f"{1 / row['bptt/torch']:.1f} times as PyTorch's own" for row in one)
+        plain, torchs = (listing(f"{ratio:.1f} ({row['model_type']})" for row, ratio in zip(one, ratios)) for ratios in (
+            [row["autograd/bptt"] for row in one], [1 / row["bptt/torch"] for row in one]))
+        found["speed/sentence"] = (f"on one thread, at $T = 100$, {plain} times as fast as the plain loop and {torchs} "
+                                   "times as fast as PyTorch's own")
     return found
 
 
