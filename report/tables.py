@@ -163,7 +163,7 @@ def reach(cells):
         limit = max(row["train_steps"] for row in cells[later[0]])
         text += f", and fails within its {number(limit)} updates at {result(later[0])}"
     elif not earlier:
-        text += ", the longest that was tried"
+        text += ", the longest in the table"
     if earlier:
         text += f"; on the way there it misses {listing(map(result, earlier))}"
     return text
