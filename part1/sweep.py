@@ -294,7 +294,7 @@ def draw_curves(curves, path, chance, sources=()):
     panels[0].axhline(chance, color=style.GREY, linestyle="--", linewidth=1, label="chance")
     panels[0].set(xlabel="update", ylabel="accuracy", ylim=(None, 1.02))
     panels[1].set(xlabel="update", ylabel="cross-entropy (nats)", ylim=(0, None))
-    panels[0].legend()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=7)
     return style.save(figure, path, sources)
 
 
