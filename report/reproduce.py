@@ -66,6 +66,7 @@ def trained_gradient_study(flags, work, results):
     sweep.study(config)
     checkpoints = [str(cell.folder / "checkpoint.pt") for cell in config.cells]
     run.write_csv(results[0], grads_over_time.measure(grads_over_time.parse_args(["--checkpoint", *checkpoints])))
+    copy(work, ("results.csv",), results[1:])
 
 
 OPTIMIZERS = {"SGD": ("--optimizer sgd --momentum 0", ("1", "0.1", "0.01")),
@@ -209,7 +210,8 @@ FULL = [  # what the report needs most comes first
     Study("binary palindromes of the 2020 edition", sweep_study, "--preset 2020 --train_steps 1200",
           ["binary.csv", "binary_curves.csv"]),
     Study("gradients of trained networks", trained_gradient_study,
-          "--preset tuned --model_type RNN LSTM PeepLSTM --palindrome_lengths 100 --seeds 0", ["gradients_trained.csv"]),
+          "--preset tuned --model_type RNN LSTM PeepLSTM --palindrome_lengths 100 --seeds 0",
+          ["gradients_trained.csv", "trained.csv"]),
     Study("a longer palindrome, one seed", sweep_study,
           "--preset tuned --model_type LSTM --palindrome_lengths 200 --seeds 0", ["longer.csv"]),
     Study("the naive RNN with the tuned one's learning rate", sweep_study,

@@ -541,8 +541,8 @@ def benchmark_numbers(results):
                   f"{key}/ms": f"{row['bptt_ms']:.3g}"}
     one = [row for row in results.get("benchmark_part1.csv", []) if row["threads"] == 1 and row["T"] == 100]
     if one:
-        plain, torchs = (listing(f"{ratio:.1f} ({row['model_type']})" for row, ratio in zip(one, ratios)) for ratios in (
-            [row["autograd/bptt"] for row in one], [1 / row["bptt/torch"] for row in one]))
+        plain, torchs = (listing(f"{ratio(row):.1f} ({row['model_type']})" for row in one) for ratio in (
+            lambda row: row["autograd/bptt"], lambda row: 1 / row["bptt/torch"]))
         found["speed/sentence"] = (f"on one thread, at $T = 100$, {plain} times as fast as the plain loop and {torchs} "
                                    "times as fast as PyTorch's own")
     return found
@@ -581,6 +581,7 @@ def generate(results, quick=False):
     files = {"accuracy.tex": accuracy_table(sweeps), "settings.tex": settings_table(sweeps),
              "gradients.tex": gradient_table(gradients)}
     numbers = sweep_numbers(sweeps) | gradient_numbers(gradients) | benchmark_numbers(results)
+    numbers |= {f"trained/{row['model_type']}": number(row["accuracy"], 2) for row in results.get("trained.csv", [])}
     if "longer.csv" in results:
         numbers |= longer_numbers(results["longer.csv"])
     if binary:
@@ -597,7 +598,8 @@ def generate(results, quick=False):
         numbers |= graph_numbers(edition, results[f"graph_{edition}.json"])
     there = {"quick": quick, "naive": "naive" in sweeps, "official": "official" in sweeps,
              "smallstep": "small step" in sweeps, "binary": bool(binary),
-             "gradtuned": "tuned" in gradients, "trained": "trained" in gradients, "large": "large" in texts,
+             "gradtuned": "tuned" in gradients, "trained": "trained" in gradients and "trained.csv" in results,
+             "large": "large" in texts,
              "second": "second" in texts, "heldout": "text/eval" in numbers, "optimizers": "optimizers.csv" in results,
              "longer": "longer.csv" in results, "speed": "speed/sentence" in numbers}
     lines = ["% Written by report/tables.py from the results; changes here are lost."]
@@ -666,9 +668,10 @@ CLAIMS = {  # the name in \claim{…}: the result file it needs, and whether the
     "orthogonal-same-norm": ("gradients_tuned.csv", lambda r: abs(
         _flow(r, "tuned", "RNN", "one-hot") - _flow(r, "untrained", "RNN", "one-hot")) < 0.03),
     "rnn-gradient-arrives": ("gradients.csv", lambda r: _flow(r, "untrained", "RNN", "one-hot") ** 28 > 0.05),
-    "trained-flow": ("gradients_trained.csv", lambda r: all(
-        flow(r["gradients_trained.csv"])[key][2] > flow(r["gradients.csv"])[key][2]
-        for key in flow(r["gradients_trained.csv"]) if key in flow(r["gradients.csv"]))),
+    "trained-flow": ("trained.csv", lambda r: all(_flow(r, "trained", model, "one-hot", "c") > 1
+                                                  for model in ("LSTM", "PeepLSTM"))),
+    "failed-flow": ("trained.csv", lambda r: _flow(r, "trained", "RNN", "one-hot")
+                    < _flow(r, "tuned", "RNN", "one-hot") - 0.1),
     "text-learns": ("text.json", lambda r: [row["loss"] for row in r["text_curves.csv"]][-1]
                     < r["text_curves.csv"][0]["loss"] - 1),
     "greedy-loops": ("text.json", _greedy_loops_most),

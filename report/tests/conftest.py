@@ -71,7 +71,8 @@ def make_results(folder, optional=True):
                     "smallstep.csv": sweep_rows(low, learning_rate=1e-4),
                     "longer.csv": sweep_rows({("LSTM", 200): 0.999}),
                     "gradients_tuned.csv": gradient_rows({name: 0.99 for name in key}),
-                    "gradients_trained.csv": gradient_rows({("LSTM", "one-hot", "h"): 0.98}),
+                    "gradients_trained.csv": gradient_rows({name: 1.01 for name in key}),
+                    "trained.csv": sweep_rows({("RNN", 100): 0.1, ("LSTM", 100): 1.0, ("PeepLSTM", 100): 0.7})[::5],
                     "binary.csv": sweep_rows({("LSTM", 10): 1.0, ("LSTM", 20): 0.7, ("PeepLSTM", 10): 1.0}),
                     "binary_curves.csv": [
                         {"model_type": model, "palindrome_length": L, "seed": seed, "step": step, "loss": 0.5,
