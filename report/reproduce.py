@@ -217,7 +217,8 @@ FULL = [  # what the report needs most comes first
     Study("the naive RNN with the tuned one's learning rate", sweep_study,
           "--preset naive --model_type RNN --learning_rate 1e-4", ["smallstep.csv"]),
     Study("optimizers and learning rates", optimizer_study,
-          "--preset naive --model_type RNN --palindrome_lengths 10 --seeds 0 1 2 --train_steps 1000",
+          "--preset naive --model_type RNN --palindrome_lengths 20 --seeds 0 1 2 --train_steps 1000 --eval_every 20 "
+          "--eval_size 2000",
           ["optimizers.csv"]),
     Study("speed of the networks from scratch", partial(speed_study, script=speed_of_networks), "",
           ["benchmark_part1.csv"]),
