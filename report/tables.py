@@ -279,9 +279,9 @@ def comparison(sweeps):
     return {"naive/comparison": listing(parts)}
 
 
-def optimizer_table(rows):
-    """For each optimizer its best learning rate: most seeds there, then fewest updates to `SOLVED`."""
-    table = [["optimizer", "best rate", "updates", "seeds there", "accuracy"]]
+def best_rates(rows):
+    """{optimizer: its rows at its best learning rate}: most seeds there, then fewest updates to `SOLVED`."""
+    found = {}
     for method in dict.fromkeys(row["method"] for row in rows):
         def rank(rate):
             steps = [row["steps_to_target"] for row in cell(rate) if row["steps_to_target"]]
@@ -290,10 +290,17 @@ def optimizer_table(rows):
         def cell(rate):
             return [row for row in rows if row["method"] == method and row["learning_rate"] == rate]
 
-        best = min(sorted({row["learning_rate"] for row in rows if row["method"] == method}), key=rank)
-        steps = [row["steps_to_target"] for row in cell(best) if row["steps_to_target"]]
-        table.append([method, f"{best:g}", spread(steps, 0) if steps else "--", f"{len(steps)} of {len(cell(best))}",
-                      spread([row["accuracy"] for row in cell(best)])])
+        found[method] = cell(min(sorted({row["learning_rate"] for row in rows if row["method"] == method}), key=rank))
+    return found
+
+
+def optimizer_table(rows):
+    """For each optimizer what its best learning rate achieves."""
+    table = [["optimizer", "best rate", "updates", "seeds there", "accuracy"]]
+    for method, best in best_rates(rows).items():
+        steps = [row["steps_to_target"] for row in best if row["steps_to_target"]]
+        table.append([method, f"{best[0]['learning_rate']:g}", spread(steps, 0) if steps else "--",
+                      f"{len(steps)} of {len(best)}", spread([row["accuracy"] for row in best])])
     return tabular("lrrrr", table)
 
 
@@ -646,6 +653,12 @@ def plateau(curves):
     return early < 0.72 and np.mean([row["accuracy"] for row in mine if row["step"] == end]) > LEVEL
 
 
+def _momentum_suffices(results):
+    SGD, momentum, RMSProp, Adam = (np.mean([row["steps_to_target"] or math.inf for row in rows])
+                                    for rows in best_rates(results["optimizers.csv"]).values())
+    return max(momentum, Adam) < 0.5 * min(SGD, RMSProp) and abs(momentum - Adam) < 0.25 * Adam
+
+
 def _flow(results, study, model, digits, state="h"):
     return flow(results[GRADIENTS[study]])[model, digits, state][2]
 
@@ -658,6 +671,7 @@ CLAIMS = {  # the name in \claim{…}: the result file it needs, and whether the
                                                   for model in ("RNN", "LSTM"))),
     "raw-is-harder": ("official.csv", lambda r: "naive.csv" not in r or all(
         _longest(r, "official.csv", model) <= _longest(r, "naive.csv", model) for model in ("RNN", "LSTM"))),
+    "momentum-suffices": ("optimizers.csv", _momentum_suffices),
     "binary-plateau": ("binary_curves.csv", lambda r: plateau(r["binary_curves.csv"])),
     "lstm-vanishes-faster": ("gradients.csv", lambda r: _flow(r, "untrained", "LSTM", "one-hot")
                              < _flow(r, "untrained", "RNN", "one-hot")),

@@ -79,7 +79,7 @@ def make_results(folder, optional=True):
                          "eval_loss": 0.5, "accuracy": 0.66 if step < 50 else 0.99}
                         for model, L in (("LSTM", 10), ("LSTM", 20), ("PeepLSTM", 10)) for seed in range(5)
                         for step in range(1, 101)],
-                    "optimizers.csv": [{"method": method, **row} for method in ("SGD", "Adam")
+                    "optimizers.csv": [{"method": method, **row} for method in ("SGD", "momentum", "RMSProp", "Adam")
                                        for row in sweep_rows({("RNN", 10): 1.0})],
                     "benchmark_part1.csv": [{"model_type": model, "threads": 1, "T": 100, "autograd/bptt": 2.5,
                                              "bptt/torch": 1.1, "bptt_ms": 30.0} for model in ("RNN", "LSTM")]}
