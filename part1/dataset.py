@@ -27,7 +27,7 @@ class PalindromeDataset(Dataset):
         self.num_inputs = seq_length - 1
 
     def palindromes(self, batch_size, generator=None, dtype=torch.int64):
-        """Draw `batch_size` palindromes, of shape (batch_size, T), from a CPU `generator` (None: torch's own)."""
+        """Draw palindromes, a tensor (batch_size, T) of `dtype`, from a CPU `generator` (None: torch's own)."""
         half = torch.randint(10, (batch_size, (self.seq_length + 1) // 2), generator=generator, dtype=dtype)
         return torch.cat([half, half[:, :self.seq_length // 2].flip(1)], dim=1)
 
@@ -71,7 +71,7 @@ class BinaryPalindromeDataset(PalindromeDataset):
         self.num_inputs = 4 * seq_length + 1
 
     def palindromes(self, batch_size, generator=None, dtype=torch.int64):
-        """Draw `batch_size` padded palindromes, of shape (batch_size, 4L + 2), from a CPU `generator`."""
+        """Draw padded palindromes, a tensor (batch_size, 4L + 2) of `dtype`, from a CPU `generator`."""
         integers = torch.randint(9, (batch_size, self.seq_length // 2), generator=generator)
         reverse = torch.randint(2, (batch_size, 1), generator=generator).bool()
         lengths = self.LENGTHS[integers]

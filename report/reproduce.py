@@ -220,7 +220,7 @@ FULL = [  # what the report needs most comes first
           "--preset naive --model_type RNN --palindrome_lengths 20 --seeds 0 1 2 --train_steps 1000 --eval_every 20 "
           "--eval_size 2000",
           ["optimizers.csv"]),
-    Study("speed of the networks from scratch", partial(speed_study, script=speed_of_networks), "",
+    Study("speed of the networks from scratch", partial(speed_study, script=speed_of_networks), "--repeats 16",
           ["benchmark_part1.csv"]),
     Study("speed of the text model", partial(speed_study, script=speed_of_text),
           "--processes 2 --updates 100 --bf16_updates 50 --length 100", ["benchmark_part2.csv"]),

@@ -1,27 +1,15 @@
 """Fixtures of the report's tests: scripts called in this process, and made-up results of every kind it knows."""
 import re
 
-from part1 import cli, run  # before torch, see part1/run.py
+from part1 import run  # before torch, see part1/run.py
 import pytest
 
+from part1.tests.conftest import call  # noqa: F401 (a fixture)
 from part3 import gcn
 from report import build, plots, tables
 
 NASTY = ("\\ { } $ & # _ % ~ ^ ' ` \" < > | -- ,, !` ?` “curly” ‘quotes’ – — … é ñ ç ß æ Ø £ \u00a0[x]\n\n  * Ω\t"
          + "w" * 60)
-
-
-@pytest.fixture
-def call(capsys):
-    """`call(script, *flags)` runs a script's main here and returns (exit status, standard output, standard error)."""
-    def call(script, *flags):
-        capsys.readouterr()
-        try:
-            status = cli.main(script.parse_args, script.main, [str(flag) for flag in flags])
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-    return call
 
 
 def sweep_rows(accuracy, **settings):
