@@ -66,6 +66,7 @@ def test_any_other_result_may_be_missing(made_up, name):
     results = tables.load(made_up / "results")
     del results[name]
     tables.generate(results)
+    tables.broken_claims(results)
 
 
 def test_tables_that_are_no_longer_made_are_removed(tmp_path):
