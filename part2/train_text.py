@@ -58,7 +58,10 @@ def parse_args(argv=None):
     add("--eval_fraction", type=cli.number(float, at_least=0, below=1), default=0.0,
         help="share of the text, at its end, to hold out and evaluate on")
     run.add_flags(parser, train_steps=1_000_000)
-    return parser.parse(argv)
+    config = parser.parse(argv)
+    if config.temperature == math.inf:
+        config.temperature = None  # greedy too; JSON has no infinity
+    return config
 
 
 def stages(train_steps):

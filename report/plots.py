@@ -42,13 +42,13 @@ def read_csv(path):
     return rows
 
 
-FLAT = {"figure.figsize": (style.WIDTH, 2.1), "axes.labelsize": 7}  # curves that need no height: the report is short
+FLAT = {"figure.figsize": (style.WIDTH, 1.95), "axes.labelsize": 7}  # curves that need no height: the report is short
 SETTINGS = {"lengths.csv": "tuned settings", "naive.csv": "naive settings", "official.csv": "course's defaults"}
 
 
 def lengths(sources, path):
     """Accuracy against palindrome length, a panel for each sweep: mean, standard deviation and every seed."""
-    figure, panels = style.plt.subplots(1, len(sources), sharey=True, squeeze=False, figsize=(style.WIDTH, 2.0))
+    figure, panels = style.plt.subplots(1, len(sources), sharey=True, squeeze=False, figsize=(style.WIDTH, 1.85))
     for axes, source in zip(panels[0], sources):
         rows = read_csv(source)
         sweep.draw_accuracy(axes, rows)
@@ -75,7 +75,7 @@ def gradients(sources, path):
     """The gradient that reaches each time step, a panel for each state of untrained networks and of trained ones."""
     panels = [(title, state, mine) for title, source in zip(("untrained", "trained"), sources)
               for state in "hc" if (mine := [row for row in read_csv(source) if row["state"] == state])]
-    figure, all_axes = style.plt.subplots(1, len(panels), sharey=True, squeeze=False, figsize=(style.WIDTH, 2.4))
+    figure, all_axes = style.plt.subplots(1, len(panels), sharey=True, squeeze=False, figsize=(style.WIDTH, 2.25))
     for axes, (title, state, rows) in zip(all_axes[0], panels):
         for model, digits in dict.fromkeys((row["model_type"], row["input"]) for row in rows):
             curve = [row for row in rows if (row["model_type"], row["input"]) == (model, digits)]

@@ -205,17 +205,20 @@ FULL = [  # what the report needs most comes first
           '--prompts "De eilanden zijn" "Wij zagen" --seed 42 --train_steps 1500 --sample_every 250 '
           "--eval_fraction 0.05",
           text_results("text_second"), book="darwin"),
+    Study("the same lengths with RMSProp", sweep_study, "--preset rmsprop", ["rmsprop.csv"]),
     Study("the same lengths at naive settings", sweep_study, "--preset naive", ["naive.csv"]),
     Study("the same lengths at the course's settings", sweep_study, "--preset official", ["official.csv"]),
     Study("binary palindromes of the 2020 edition", sweep_study, "--preset 2020 --train_steps 1200",
           ["binary.csv", "binary_curves.csv"]),
     Study("gradients of trained networks", trained_gradient_study,
-          "--preset tuned --model_type RNN LSTM PeepLSTM --palindrome_lengths 100 --seeds 0",
-          ["gradients_trained.csv", "trained.csv"]),
-    Study("a longer palindrome, one seed", sweep_study,
-          "--preset tuned --model_type LSTM --palindrome_lengths 200 --seeds 0", ["longer.csv"]),
-    Study("the naive RNN with the tuned one's learning rate", sweep_study,
-          "--preset naive --model_type RNN --learning_rate 1e-4", ["smallstep.csv"]),
+          "--preset tuned --model_type RNN LSTM PeepLSTM --palindrome_lengths 100 --seeds 0 1 2 "
+          "--train_steps 6000", ["gradients_trained.csv", "trained.csv"]),
+    Study("a longer palindrome, a smaller rate, one seed", sweep_study,
+          "--preset tuned --model_type LSTM --palindrome_lengths 500 --seeds 0 --learning_rate 1e-3 --train_steps 6000",
+          ["longer.csv"]),
+    Study("the naive RNN with a small learning rate", sweep_study,
+          "--preset naive --model_type RNN --palindrome_lengths 5 10 15 20 30 40 50 --learning_rate 1e-4 "
+          "--train_steps 6000", ["smallstep.csv"]),
     Study("optimizers and learning rates", optimizer_study,
           "--preset naive --model_type RNN --palindrome_lengths 20 --seeds 0 1 2 --train_steps 1000 --eval_every 20 "
           "--eval_size 2000",

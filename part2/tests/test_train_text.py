@@ -263,6 +263,12 @@ def test_temperature_and_beginning_apply_to_the_samples(trained):
     assert len({text for *_, text in lines[2::3]}) == 5  # uniform draws; greedy ones would be all the same
 
 
+def test_an_infinite_temperature_is_greedy_and_its_config_is_json(trained):
+    folder = trained("--temperature", "inf", "--gen_input", "The", "--train_steps", 1)
+    assert len({text for *_, text in blocks(folder)[1][2::3]}) == 1
+    assert "Infinity" not in (folder / "config.json").read_text()
+
+
 # Kill and resume
 
 def _train_and_die(flags, method, number, after):

@@ -56,7 +56,7 @@ def make_results(folder, optional=True):
     if optional:
         low = {("RNN", 5): 1.0, ("RNN", 10): 0.5, ("LSTM", 5): 0.95, ("LSTM", 10): 0.3}
         tables_ |= {"naive.csv": sweep_rows(low), "official.csv": sweep_rows(low, input_dim=1),
-                    "smallstep.csv": sweep_rows(low, learning_rate=1e-4),
+                    "smallstep.csv": sweep_rows(low, learning_rate=1e-4), "rmsprop.csv": sweep_rows(both),
                     "longer.csv": sweep_rows({("LSTM", 200): 0.999}),
                     "gradients_tuned.csv": gradient_rows({name: 0.99 for name in key}),
                     "gradients_trained.csv": gradient_rows({name: 1.01 for name in key}),

@@ -60,7 +60,7 @@ def test_what_the_report_needs_is_asked_for_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["naive.csv", "official.csv", "gradients_tuned.csv", "gradients_trained.csv",
-                                  "smallstep.csv", "binary.csv", "longer.csv", "trained.csv",
+                                  "smallstep.csv", "rmsprop.csv", "binary.csv", "longer.csv", "trained.csv",
                                   "text_tuned.json", "text_second_curves.csv", "optimizers.csv", "benchmark_part1.csv"])
 def test_any_other_result_may_be_missing(made_up, name):
     results = tables.load(made_up / "results")
