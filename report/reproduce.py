@@ -208,7 +208,7 @@ FULL = [  # what the report needs most comes first
     Study("the same lengths with RMSProp", sweep_study, "--preset rmsprop", ["rmsprop.csv"]),
     Study("the same lengths at naive settings", sweep_study, "--preset naive", ["naive.csv"]),
     Study("the same lengths at the course's settings", sweep_study, "--preset official", ["official.csv"]),
-    Study("binary palindromes of the 2020 edition", sweep_study, "--preset 2020 --train_steps 1200",
+    Study("binary palindromes of the 2020 edition", sweep_study, "--preset 2020 --train_steps 1600",
           ["binary.csv", "binary_curves.csv"]),
     Study("gradients of trained networks", trained_gradient_study,
           "--preset tuned --model_type RNN LSTM PeepLSTM --palindrome_lengths 100 --seeds 0 1 2 "
