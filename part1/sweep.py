@@ -49,7 +49,7 @@ _2020 = ("--dataset binary_palindrome --input_dim 3 --num_hidden 256 --batch_siz
          "--learning_rate 1e-4 --init kaiming --train_steps 3000 --eval_every 50 --eval_size 2000")
 _STOP = "--eval_every 100 --target_accuracy 0.99 --train_steps 3000"
 # One-hot digits learn several times faster than raw ones. The RNN needs small steps (its orthogonal recurrent weights
-# are what the literature advises; Xavier weights do as well here). The LSTM needs to start with memories as long as the
+# are what the literature advises; Xavier weights did as well). The LSTM needs to start with memories as long as the
 # palindrome, which is what chrono biases are. Adam averages gradients over updates and so takes fewer of them.
 _RNN = f"--input_dim 10 --init orthogonal --learning_rate 1e-4 {_STOP} --train_steps 6000"
 _LSTM = f"--input_dim 10 --forget_bias chrono {_STOP}"
