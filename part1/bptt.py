@@ -14,11 +14,13 @@ and dh, dc are dL/dh(t), dL/dc(t) along every path. What makes it fast:
   all a(t) are one product, W [h(t-1); x(t); 1] with W = [W_h W_x b]. The gradients of W are one product too.
 * One nonlinearity serves all gates: tanh(a) = 2 sigmoid(2a) - 1, as torch's sigmoid takes a third of its tanh's time.
 * What the backward pass needs is written into a workspace that the next call takes over, views and all: for an LSTM
-  over 100 steps the page faults of 46 MB of fresh memory can cost half as much as all matrix products.
-* A small network uses one thread however many there are: the others would have to be woken several times a step, which
-  takes longer than they save. So its bits do not depend on their number either.
+  over 100 steps the page faults of 54 MB of fresh memory can cost half as much as all matrix products.
+* Where OpenMP's threads sleep when they have nothing to do (OMP_WAIT_POLICY=passive, as our scripts have it), a small
+  network uses one thread however many there are: the others would have to be woken several times a step, which takes
+  longer than they save. So its bits do not depend on their number either.
 """
 import contextlib
+import os
 import weakref
 
 import torch
@@ -28,7 +30,8 @@ sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input  # (ds, s): ds * s
 tanh_backward = torch.ops.aten.tanh_backward.grad_input  # (dy, y): dy * (1 - y^2)
 
 SPARE = weakref.WeakKeyDictionary()  # network: its workspaces (`Unrolled`) that no graph is using
-SMALL = 2 ** 25  # multiplications of a product up to which one thread is faster
+SMALL = 2 ** 25  # multiplications of a product up to which one thread is faster than several that have to be woken
+SLEEPING = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
 
 
 def last_hidden(network, x):
@@ -103,9 +106,9 @@ def workspace(cell, spare, x, n):
 
 @contextlib.contextmanager
 def few_threads(multiplications):
-    """One thread for matrix products of so many multiplications if they are few, else as many as before."""
+    """One thread for products of so many multiplications if they are few and threads sleep, else as many as before."""
     threads = torch.get_num_threads()
-    if threads == 1 or multiplications > SMALL:
+    if threads == 1 or not SLEEPING or multiplications > SMALL:
         yield
         return
     torch.set_num_threads(1)
@@ -127,7 +130,7 @@ class Unrolled:
     """
 
     gates = ""  # order in which they are stacked in W (len(gates) n, n + d + 1) and delta (len(gates) n, batch)
-    tanh_gates = ""  # those with a tanh for nonlinearity
+    tanh_gates = ""  # those with a tanh for nonlinearity, which come first
     kept = 0  # (n, batch) matrices kept for each step behind its inputs
     trace = None  # a list: `backward` appends dL/dh(t) and dL/dc(t), (batch, n), for t = T, …, 1
 
@@ -136,18 +139,21 @@ class Unrolled:
         self.n = n
         rows, width = len(self.gates) * n, n + self.d + 1
         self.W = x.new_zeros(rows, width)
-        self.W_scaled = x.new_empty(rows, width)  # with the rows of tanh gates doubled
+        self.W_forward = x.new_empty(rows, width)  # W with the rows of tanh gates doubled and behind the others
         self.W_h_T, self.W_x_T = self.W.T[:n], self.W.T[n:-1]
         self.dW_T = x.new_empty(width, rows)  # transposed, as that product is the faster one
-        self.W_blocks, self.dW_blocks = self.blocks(self.W), self.blocks(self.dW_T.T)
-        self.delta = x.new_empty(rows, batch)  # delta_* of one step
+        self.W_blocks = self.blocks(self.W)
+        self.working = x.new_empty(1 + len(self.gates), n, batch)
+        self.scratch, self.delta = self.working[0], self.working[1:].flatten(0, 1)  # delta_* of one step
         self.delta_T = self.delta.T
-        self.scratch = x.new_empty(n, batch)
         self.minus_one = x.new_tensor(-1)
         self.buffer = x.new_empty(self.T + 1 if keep else 1, width + self.kept * n, batch)
         self.buffer[0] = 0  # h(0) = c(0) = 0
         self.buffer[:, width - 1] = 1
         self.inputs, self.x = self.rows(0, width), self.rows(n, self.d)
+        # What is multiplied in each step: W, inputs, and where the gradient goes. h(0) = 0 takes no part.
+        self.factors = [(self.W_forward[:, n:], self.inputs[0][n:], self.dW_T[n:])]
+        self.factors += [(self.W_forward, inputs, self.dW_T) for inputs in self.inputs[1:self.T]]
 
     def fits(self, x):
         return self.shape == x.shape and self.buffer.dtype == x.dtype and self.buffer.device == x.device
@@ -177,13 +183,12 @@ class Unrolled:
         """h(T), (batch, n), from inputs x (batch, T, d) and a dict of weights; a W_*h that is not there counts as 0."""
         for name, weight in weights.items():
             self.W_blocks[name].copy_(weight)
-        self.W_scaled.copy_(self.W)
-        for gate, rows in zip(self.gates, self.W_scaled.split(self.n)):
-            if gate in self.tanh_gates:
-                rows.mul_(2)
-        with few_threads(self.W.numel() * len(x)):
-            for t, x_t in enumerate(x.permute(1, 2, 0)):
-                self.x[t].copy_(x_t)
+        tanh_rows = len(self.tanh_gates) * self.n
+        torch.cat([self.W[tanh_rows:], 2 * self.W[:tanh_rows]], out=self.W_forward)
+        x = x.permute(1, 2, 0)
+        with few_threads(self.W.numel() * self.delta.shape[1]):
+            for t in range(self.T):
+                self.x[t].copy_(x[t])
                 self.step(t)
             return transposed(self.last_h())
 
@@ -202,7 +207,8 @@ class Unrolled:
                 self.step_backward(t, dh, dc)
                 if dx_wanted:
                     torch.mm(self.W_x_T, self.delta, out=dx[t])  # dx = sum_* W_*x^T delta_*
-        dweights = {name: block.clone(memory_format=torch.contiguous_format) for name, block in self.dW_blocks.items()}
+        dweights = {name: block.clone(memory_format=torch.contiguous_format)
+                    for name, block in self.blocks(self.dW_T.T.contiguous()).items()}
         return dx.permute(2, 0, 1) if dx_wanted else None, dweights
 
     def note(self, *gradients):
@@ -226,7 +232,8 @@ class UnrolledRNN(Unrolled):
         self.h = self.rows(0, n)
 
     def step(self, t):
-        torch.mm(self.W_scaled, self.inputs[t], out=self.scratch).sigmoid_()
+        W, inputs, _ = self.factors[t]
+        torch.mm(W, inputs, out=self.scratch).sigmoid_()
         self.tanh_from_sigmoid(self.scratch, out=self.h[t + 1])  # (1)
 
     def last_h(self):
@@ -235,27 +242,36 @@ class UnrolledRNN(Unrolled):
     def step_backward(self, t, dh, dc):
         self.note(dh)
         tanh_backward(dh, self.h[t + 1], grad_input=self.delta)  # delta = dh * (1 - h^2)
-        self.dW_T.addmm_(self.inputs[t], self.delta_T)  # dW += delta [h(t-1); x; 1]^T
+        _, inputs, dW_T = self.factors[t]
+        dW_T.addmm_(inputs, self.delta_T)  # dW += delta [h(t-1); x; 1]^T
         if t:
             torch.mm(self.W_h_T, self.delta, out=dh)  # dh(t-1) = W_hh^T delta
 
 
 class UnrolledLSTM(Unrolled):
-    """The LSTM: its inputs [h; x; 1], gates, c and tanh(c) are kept."""
+    """The LSTM: its inputs [h; x; 1], gates, tanh(c) and c are kept.
+
+    Those that are multiplied by the same matrix lie at equal distances in memory, so that one call multiplies them; for
+    that there is a gap between tanh(c) and c.
+    """
 
     gates, tanh_gates = "gifo", "g"
-    kept = 6
+    kept = 7
 
     def __init__(self, x, n, keep=False):
         super().__init__(x, n, keep)
         self.h = self.rows(0, n)
-        self.gifo, self.ifo = self.kept_rows(0, 4), self.kept_rows(1, 3)
-        self.g, self.i, self.f, self.o, self.c, self.tanh_c = map(self.kept_rows, range(6))
-        self.delta_blocks = *self.delta.split(n), self.delta[n:]
+        self.i, self.f, self.o, self.g, self.tanh_c, _, self.c = map(self.kept_rows, range(7))
+        self.ifog, self.ifo = self.kept_rows(0, 4), self.kept_rows(0, 3)
+        kept = [rows.unflatten(0, (7, n)) for rows in self.kept_rows(0, 7)]
+        self.igc, self.o_and_tanh_c = [blocks[::3] for blocks in kept], [blocks[2:5:2] for blocks in kept]
+        self.delta_g, self.delta_ifo, self.delta_gif = self.delta[:n], self.delta[n:], self.working[1:4]
+        self.scratch_and_delta_o = self.working[::4]
 
     def step(self, t):
         g, c, tanh_c = self.g[t], self.c[t + 1], self.tanh_c[t]
-        torch.mm(self.W_scaled, self.inputs[t], out=self.gifo[t]).sigmoid_()  # (5) to (7), and
+        W, inputs, _ = self.factors[t]
+        torch.mm(W, inputs, out=self.ifog[t]).sigmoid_()  # (5) to (7), and
         self.tanh_from_sigmoid(g, out=g)  # (4)
         torch.mul(self.c[t], self.f[t], out=c).addcmul_(g, self.i[t])  # (8)
         torch.add(c, c, out=self.scratch).sigmoid_()
@@ -266,18 +282,15 @@ class UnrolledLSTM(Unrolled):
         return self.h[self.T]
 
     def step_backward(self, t, dh, dc):
-        g, tanh_c, scratch = self.g[t], self.tanh_c[t], self.scratch
-        delta_g, delta_i, delta_f, delta_o, delta_ifo = self.delta_blocks
-        torch.mul(dh, self.o[t], out=scratch)
-        dc.add_(tanh_backward(scratch, tanh_c, grad_input=scratch))  # dc += dh * o * (1 - tanh(c)^2)
+        scratch, delta_g, delta_ifo = self.scratch, self.delta_g, self.delta_ifo
+        torch.mul(dh, self.o_and_tanh_c[t], out=self.scratch_and_delta_o)  # do = dh * tanh(c), and
+        dc.add_(tanh_backward(scratch, self.tanh_c[t], grad_input=scratch))  # dc += dh * o * (1 - tanh(c)^2)
         self.note(dh, dc)
-        torch.mul(dc, self.i[t], out=delta_g)  # dg = dc * i
-        torch.mul(dc, g, out=delta_i)  # di = dc * g
-        torch.mul(dc, self.c[t], out=delta_f)  # df = dc * c(t-1)
-        torch.mul(dh, tanh_c, out=delta_o)  # do = dh * tanh(c)
-        tanh_backward(delta_g, g, grad_input=delta_g)  # delta_g = dg * (1 - g^2)
+        torch.mul(dc, self.igc[t], out=self.delta_gif)  # dg = dc * i, di = dc * g, df = dc * c(t-1)
+        tanh_backward(delta_g, self.g[t], grad_input=delta_g)  # delta_g = dg * (1 - g^2)
         sigmoid_backward(delta_ifo, self.ifo[t], grad_input=delta_ifo)  # delta_i = di * i * (1 - i), f and o likewise
-        self.dW_T.addmm_(self.inputs[t], self.delta_T)  # dW += delta [h(t-1); x; 1]^T
+        _, inputs, dW_T = self.factors[t]
+        dW_T.addmm_(inputs, self.delta_T)  # dW += delta [h(t-1); x; 1]^T
         if t:
             torch.mm(self.W_h_T, self.delta, out=dh)  # dh(t-1) = sum_* W_*h^T delta_*
             dc.mul_(self.f[t])  # dc(t-1) = dc * f + what comes through h(t-1)
