@@ -5,14 +5,17 @@
 
 Compared are whole updates (forward, loss, backward, clipping, RMSProp) on one-hot digits, all from the same encoding:
 
-* bptt: our network with the hand-written derivatives of `part1.bptt` (which uses one thread while that is faster).
+* bptt: our network with the hand-written derivatives of `part1.bptt`.
 * autograd: the same with `--backward autograd`, which is the textbook loop: two products for each gate at each step.
 * torch: `nn.RNN` or `nn.LSTM`, and a linear output.
 * floor: nothing but the matrix products of an update, each step's three (forward, back in time, gradient of W).
 
 They take turns in one process, in a new order each round, and a ratio is the median over rounds, so what else the
-machine does hits all alike. Peak memory is taken in a process of its own for each. Writes `benchmark.csv` (times),
-`memory.csv`, `data.csv` (examples per second of `ds.batch` and of per-item loaders) and a figure into `--output`.
+machine does hits all alike. With several threads the times depend on what those do between two operations, so each of
+OpenMP's policies is measured: passive, in which they sleep (all scripts of Part 1 and 2 set it, as it bears other work
+on the machine), and active, in which they spin (close to torch's default). There `part1.bptt` uses one thread and all.
+Peak memory is taken in a process of its own for each. Writes `benchmark.csv` (times), `memory.csv`, `data.csv`
+(examples per second of `ds.batch` and of per-item loaders) and a figure into `--output`.
 """
 import multiprocessing
 import os
@@ -60,6 +63,8 @@ def parse_args(argv=None):
     add("--lengths", nargs="+", type=length, default=[10, 30, 100, 300], metavar="T", help="palindrome lengths")
     add("--threads", nargs="+", type=cli.positive_int, default=sorted({1, torch.get_num_threads()}), metavar="N",
         help="numbers of threads; 1 and all")
+    add("--wait_policies", nargs="+", choices=["passive", "active"], default=["passive", "active"],
+        help="what several OpenMP threads do between two operations: sleep or spin")
     add("--repeats", type=cli.positive_int, default=30, help="rounds for each network, length and number of threads")
     add("--memory_lengths", nargs="*", type=length, default=[100, 1000], metavar="T",
         help="palindrome lengths at which to measure the peak memory; none: leave that out")
@@ -111,23 +116,32 @@ def make_update(model_type, contestant, length, config):
 
 def make_floor(model_type, length, config):
     """A function that does only the matrix products of an update, as `part1.bptt` orders them, and returns its time."""
-    n, rows = config.num_hidden, len(MODELS[model_type][0].gates) * config.num_hidden
-    W = torch.randn(rows, n + DIGITS + 1) / n
-    inputs = torch.randn(n + DIGITS + 1, config.batch_size)
-    a, dh = torch.empty(rows, config.batch_size), torch.empty(n, config.batch_size)
-    dW = torch.empty(n + DIGITS + 1, rows)
+    cell, n = MODELS[model_type][0].unrolled, config.num_hidden
+    rows, width = len(cell.gates) * n, n + DIGITS + 1
 
-    def products():
+    def products(x):
+        batch = len(x)
+        W, inputs = torch.randn(rows, width) / n, torch.randn(width, batch)
+        a, dh, dW = torch.empty(rows, batch), torch.empty(n, batch), torch.empty(width, rows)
+
+        def run_all():
+            dW.zero_()
+            with bptt.few_threads(W.numel() * batch):
+                for _ in range(length - 1):
+                    torch.mm(W, inputs, out=a)
+                    torch.mm(W.T[:n], a, out=dh)
+                    dW.addmm_(inputs, a.T)
+
+        return run_all
+
+    shares = [products(x) for x in bptt.parts(cell, torch.empty(config.batch_size, length - 1, DIGITS), n)]
+
+    def update():
         start = time.perf_counter()
-        dW.zero_()
-        with bptt.few_threads(W.numel() * config.batch_size):
-            for _ in range(length - 1):
-                torch.mm(W, inputs, out=a)
-                torch.mm(W.T[:n], a, out=dh)
-                dW.addmm_(inputs, a.T)
+        bptt.side_by_side(shares)
         return time.perf_counter() - start
 
-    return products
+    return update
 
 
 def quartiles(values):
@@ -135,11 +149,23 @@ def quartiles(values):
     return [float(np.percentile(values, q)) for q in (50, 25, 75)]
 
 
-def measure_times(config, progress):
-    """Rows of `benchmark.csv`: milliseconds an update, and the ratios of `RATIOS` with their quartiles."""
+def settings(config):
+    """Triples of an OpenMP policy and the numbers of threads to measure with it: to one thread it means nothing."""
+    first, *others = config.wait_policies
+    several = [threads for threads in config.threads if threads > 1]
+    return [(first, config.threads), *((policy, several) for policy in others if several)]
+
+
+def measure_times(config, policy, all_threads):
+    """Rows of `benchmark.csv`: milliseconds an update, and the ratios of `RATIOS` with their quartiles.
+
+    To be called in a process that was started with `OMP_WAIT_POLICY` set to `policy`.
+    """
     rows = []
     order = random.Random(0)
-    for threads in config.threads:
+    turns = (config.repeats + 2) * len(config.models) * len(config.lengths) * len(all_threads)
+    progress = tqdm(total=turns, unit=" rounds", desc=policy, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+    for threads in all_threads:
         torch.set_num_threads(threads)
         for model_type in config.models:
             for length in config.lengths:
@@ -160,8 +186,20 @@ def measure_times(config, progress):
                     ratios = np.divide(seconds[over], seconds[under])
                     row |= {f"{over}/{under}{part}": f"{value:.3f}"
                             for part, value in zip(("", "_q1", "_q3"), quartiles(ratios))}
-                rows.append(row | {"OMP_WAIT_POLICY": os.environ["OMP_WAIT_POLICY"]})
+                rows.append(row | {"OMP_WAIT_POLICY": policy})
+    progress.close()
     return rows
+
+
+def in_new_process(function, *args, policy="passive"):
+    """`function(*args)` in a new process, where OpenMP's threads wait as `policy` says."""
+    before = os.environ["OMP_WAIT_POLICY"]
+    os.environ["OMP_WAIT_POLICY"] = policy
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(function, *args).result()
+    finally:
+        os.environ["OMP_WAIT_POLICY"] = before
 
 
 def peak_megabytes(model_type, contestant, length, config):
@@ -175,42 +213,43 @@ def peak_megabytes(model_type, contestant, length, config):
     return [round(size * unit / 1e6) for size in (before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)]
 
 
-def measure_memory(config, progress):
+def measure_memory(config):
     """Rows of `memory.csv`: peak resident memory of training, each in a new process."""
     rows = []
     jobs = [(model_type, length, name) for model_type in config.models for length in config.memory_lengths
             for name in CONTESTANTS if name != "floor"]
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
-        for model_type, length, name in jobs:
-            before, peak = pool.submit(peak_megabytes, model_type, name, length, config).result()
-            rows.append({"model_type": model_type, "T": length, "network": name, "before_MB": before, "peak_MB": peak})
-            progress.update()
+    for model_type, length, name in tqdm(jobs, desc="memory", disable=not sys.stderr.isatty(), dynamic_ncols=True):
+        before, peak = in_new_process(peak_megabytes, model_type, name, length, config)
+        rows.append({"model_type": model_type, "T": length, "network": name, "before_MB": before, "peak_MB": peak})
     return rows
 
 
 class NumpyPalindromes(Dataset):
-    """Palindromes one at a time from numpy, without torch's overhead for small tensors: the faster per-item dataset."""
+    """Palindromes one at a time from numpy, as per-item datasets draw them: all digits in one call, or one by one."""
 
-    def __init__(self, length):
-        self.length = length
+    def __init__(self, length, one_by_one=False):
+        self.length, self.one_by_one = length, one_by_one
 
     def __len__(self):
         return sys.maxsize
 
     def __getitem__(self, index):
-        half = np.random.randint(0, 10, (self.length + 1) // 2)
+        free = (self.length + 1) // 2
+        half = np.array([np.random.randint(0, 10) for _ in range(free)]) if self.one_by_one \
+            else np.random.randint(0, 10, free)
         palindrome = np.concatenate([half, half[:self.length // 2][::-1]])
         return palindrome[:-1].astype(np.float32), int(palindrome[-1])
 
 
-def measure_data(config, progress):
+def measure_data(config):
     """Rows of `data.csv`: examples per second of `ds.batch` and of `DataLoader`s over single ones, on one thread."""
     torch.set_num_threads(1)
     rows = []
-    for length in config.lengths:
+    for length in tqdm(config.lengths, desc="data", disable=not sys.stderr.isatty(), dynamic_ncols=True):
         dataset = PalindromeDataset(length)
         loaders = {name: iter(DataLoader(items, config.batch_size)) for name, items in
-                   (("ds[i]", dataset), ("numpy", NumpyPalindromes(length)))}
+                   (("ds[i]", dataset), ("numpy", NumpyPalindromes(length)),
+                    ("digit by digit", NumpyPalindromes(length, one_by_one=True)))}
         sources = {"batch": partial(dataset.batch, config.batch_size)} | {
             name: partial(next, loader) for name, loader in loaders.items()}
         speeds = {name: [] for name in sources}
@@ -222,7 +261,6 @@ def measure_data(config, progress):
                     draw()
                 if turn >= 0:
                     speeds[name].append(count * config.batch_size / (time.perf_counter() - start))
-            progress.update()
         row = {"T": length} | {f"{name}_examples/s": f"{quartiles(speed)[0]:.4g}" for name, speed in speeds.items()}
         for name in loaders:
             row |= {f"batch/{name}{part}": f"{value:.4g}" for part, value in zip(
@@ -232,22 +270,24 @@ def measure_data(config, progress):
 
 
 def draw(rows, path, sources=()):
-    """Draw `rows` of `benchmark.csv`: time of an update against T, a row of panels for each number of threads."""
-    models, threads = (list(dict.fromkeys(row[key] for row in rows)) for key in ("model_type", "threads"))
-    figure, panels = style.plt.subplots(len(threads), len(models), squeeze=False, sharex=True, sharey=True,
-                                        figsize=(style.WIDTH, 0.6 + 2.1 * len(threads)))
-    for axes_row, count in zip(panels, threads):
+    """Draw `rows` of `benchmark.csv`: time of an update against T, a row of panels for each way to use threads."""
+    models = list(dict.fromkeys(row["model_type"] for row in rows))
+    ways = list(dict.fromkeys((int(row["threads"]), row["OMP_WAIT_POLICY"]) for row in rows))
+    figure, panels = style.plt.subplots(len(ways), len(models), squeeze=False, sharex=True, sharey=True,
+                                        figsize=(style.WIDTH, 0.6 + 1.8 * len(ways)))
+    for axes_row, (threads, policy) in zip(panels, ways):
         for axes, model_type in zip(axes_row, models):
-            curve = sorted((row for row in rows if (row["model_type"], row["threads"]) == (model_type, count)),
-                           key=lambda row: int(row["T"]))
+            curve = sorted((row for row in rows if (row["model_type"], int(row["threads"]), row["OMP_WAIT_POLICY"])
+                            == (model_type, threads, policy)), key=lambda row: int(row["T"]))
             T = [int(row["T"]) for row in curve]
             for name in CONTESTANTS:
                 median, low, high = ([float(row[name + part]) for row in curve] for part in ("_ms", "_q1", "_q3"))
                 axes.plot(T, median, "--" if name == "floor" else "o-", markersize=3, color=COLORS[name],
                           label=LABELS[name])
                 axes.fill_between(T, low, high, color=COLORS[name], alpha=0.2, linewidth=0)
-            axes.set(title=f"{model_type}, {count} thread{'s' * (int(count) > 1)}", xscale="log", yscale="log",
-                     xticks=T, xticklabels=T)
+            way = "1 thread" if threads == 1 else \
+                f"{threads} threads that {'sleep' if policy == 'passive' else 'spin'}"
+            axes.set(title=f"{model_type}, {way}", xscale="log", yscale="log", xticks=T, xticklabels=T)
             axes.minorticks_off()
     for axes in panels[:, 0]:
         axes.set_ylabel("time of an update (ms)")
@@ -260,11 +300,11 @@ def draw(rows, path, sources=()):
 def print_times(rows):
     """The table of times: medians in milliseconds, ratios with their quartiles."""
     ratios = [f"{over}/{under}" for over, under in RATIOS]
-    print(f"{'network':8}{'threads':>7}{'T':>6}" + "".join(f"{name + ' ms':>13}" for name in CONTESTANTS)
+    print(f"{'network':8}{'threads':>7} {'policy':8}{'T':>6}" + "".join(f"{name + ' ms':>13}" for name in CONTESTANTS)
           + "".join(f"{name:>23}" for name in ratios))
     for row in rows:
         spreads = [f"{row[name]} ({row[name + '_q1']}–{row[name + '_q3']})" for name in ratios]
-        print(f"{row['model_type']:8}{row['threads']:7}{row['T']:6}"
+        print(f"{row['model_type']:8}{row['threads']:7} {row['OMP_WAIT_POLICY']:8}{row['T']:6}"
               + "".join(f"{row[name + '_ms']:>13}" for name in CONTESTANTS)
               + "".join(f"{spread:>23}" for spread in spreads))
 
@@ -278,18 +318,14 @@ def print_table(rows):
 
 def main(config):
     config.output.mkdir(parents=True, exist_ok=True)
-    rounds = len(config.lengths) * (len(config.models) * len(config.threads) * config.repeats + config.repeats)
-    rounds += 2 * len(config.lengths) * (len(config.models) * len(config.threads) + 1)
-    jobs = len(config.models) * len(config.memory_lengths) * 3
-    with tqdm(total=rounds + jobs, unit=" rounds", disable=not sys.stderr.isatty(), dynamic_ncols=True) as progress:
-        # Memory first: a new process counts as its own what this one held when it was started.
-        tables = {"memory": measure_memory(config, progress), "data": measure_data(config, progress),
-                  "benchmark": measure_times(config, progress)}
+    tables = {"memory": measure_memory(config), "data": in_new_process(measure_data, config), "benchmark": [
+        row for policy, threads in settings(config)
+        for row in in_new_process(measure_times, config, policy, threads, policy=policy)]}
     for name, rows in tables.items():
         if rows:
             run.write_csv(config.output / f"{name}.csv", rows)
-    print(f"torch {torch.__version__}, OMP_WAIT_POLICY={os.environ['OMP_WAIT_POLICY']}, "
-          f"batch {config.batch_size}, {config.num_hidden} units; ratios: median (quartiles)")
+    print(f"torch {torch.__version__}, batch {config.batch_size}, {config.num_hidden} units; "
+          "ratios: median (quartiles)")
     print_times(tables["benchmark"])
     for name in ("memory", "data"):
         if tables[name]:

@@ -16,12 +16,14 @@ and dh, dc are dL/dh(t), dL/dc(t) along every path. What makes it fast:
 * What the backward pass needs is written into a workspace that the next call takes over, views and all: for an LSTM
   over 100 steps the page faults of 54 MB of fresh memory can cost half as much as all matrix products.
 * Where OpenMP's threads sleep when they have nothing to do (OMP_WAIT_POLICY=passive, as our scripts have it), a small
-  network uses one thread however many there are: the others would have to be woken several times a step, which takes
-  longer than they save. So its bits do not depend on their number either.
+  network leaves them alone: to wake them several times a step takes longer than they save. Threads of our own share the
+  batch instead and meet only after the last step.
 """
 import contextlib
 import os
 import weakref
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -32,6 +34,7 @@ tanh_backward = torch.ops.aten.tanh_backward.grad_input  # (dy, y): dy * (1 - y^
 SPARE = weakref.WeakKeyDictionary()  # network: its workspaces (`Unrolled`) that no graph is using
 SMALL = 2 ** 25  # multiplications of a product up to which one thread is faster than several that have to be woken
 SLEEPING = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
+LEAST = 64  # examples that a thread of ours is worth having for
 
 
 def last_hidden(network, x):
@@ -40,7 +43,8 @@ def last_hidden(network, x):
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *weights.values())):
         spare = SPARE.setdefault(network, [])
         return Backpropagation.apply(network.unrolled, spare, list(weights), x, *weights.values())
-    return network.unrolled(x, network.num_hidden).forward(x, weights)
+    return torch.cat(side_by_side(partial(network.unrolled(part, network.num_hidden).forward, part, weights)
+                                  for part in parts(network.unrolled, x, network.num_hidden)))
 
 
 @torch.no_grad()
@@ -78,30 +82,72 @@ class Backpropagation(torch.autograd.Function):
     def forward(ctx, cell, spare, names, x, *weights):
         ctx.save_for_backward(x, *weights)
         ctx.cell, ctx.spare, ctx.names = cell, spare, names
-        ctx.unrolled = workspace(cell, spare, x, n=len(weights[0]))
-        return ctx.unrolled.forward(x, dict(zip(names, weights)))
+        ctx.workspaces, h = unroll(cell, spare, x, dict(zip(names, weights)))
+        return h
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dh):
-        x, *weights = ctx.saved_tensors
-        unrolled, ctx.unrolled = ctx.unrolled, None
-        if unrolled is None:  # a second pass through a retained graph, whose first has given the workspace away
-            unrolled = workspace(ctx.cell, ctx.spare, x, n=len(weights[0]))
-            unrolled.forward(x, dict(zip(ctx.names, weights)))
-        dx, dweights = unrolled.backward(dh, ctx.needs_input_grad[3])
-        if x.device.type == "cpu":  # on a GPU torch reuses memory itself
-            ctx.spare.append(unrolled)
-        return None, None, None, dx, *(dweights[name] for name in ctx.names)
+        ctx.saved_tensors  # raises an error where they have changed since
+        workspaces, ctx.workspaces = ctx.workspaces, None
+        if workspaces is None:  # a second pass through a retained graph, whose first has given the workspaces away
+            x, *weights = ctx.saved_tensors
+            workspaces, _ = unroll(ctx.cell, ctx.spare, x, dict(zip(ctx.names, weights)))
+        x_wanted = ctx.needs_input_grad[3]
+        dx, dweights = zip(*side_by_side(
+            partial(unrolled.backward, part, x_wanted)
+            for unrolled, part in zip(workspaces, dh.split([unrolled.shape[0] for unrolled in workspaces]))))
+        if dh.device.type == "cpu":  # on a GPU torch reuses memory itself
+            ctx.spare.extend(workspaces)
+        return (None, None, None, torch.cat(dx) if x_wanted else None,
+                *(sum(gradients[name] for gradients in dweights) for name in ctx.names))
+
+
+def unroll(cell, spare, x, weights):
+    """Go through all steps; returns an `Unrolled` for each of the `parts` of the batch, and h(T) of the whole."""
+    n = len(next(iter(weights.values())))
+    some = parts(cell, x, n)
+    workspaces = [workspace(cell, spare, part, n) for part in some]
+    h = side_by_side(partial(unrolled.forward, part, weights) for unrolled, part in zip(workspaces, some))
+    return workspaces, torch.cat(h)
 
 
 def workspace(cell, spare, x, n):
-    """An `Unrolled` that keeps everything: one of `spare` that fits, else a new one; others in `spare` are let go."""
-    while spare:
-        unrolled = spare.pop()
+    """An `Unrolled` that keeps everything: one of `spare` that fits, else a new one, and `spare` is let go."""
+    for k, unrolled in enumerate(spare):
         if unrolled.fits(x):
-            return unrolled
+            return spare.pop(k)
+    spare.clear()
     return cell(x, n, keep=True)
+
+
+def parts(cell, x, n):
+    """The inputs `x` (batch, T, d), cut along the batch into the parts that threads of ours have to work on."""
+    threads = torch.get_num_threads()
+    multiplications = len(cell.gates) * n * (n + x.shape[2] + 1) * len(x)
+    if threads == 1 or not SLEEPING or multiplications > SMALL or x.device.type != "cpu":
+        return [x]
+    return x.chunk(max(1, min(threads, len(x) // LEAST)))
+
+
+def side_by_side(functions):
+    """What each of the `functions` returns, a list: each has a thread of its own, the first one this thread."""
+    first, *others = functions
+    if not others:
+        return [first()]
+    with few_threads(0):
+        results = [helpers.submit(torch.no_grad()(function)) for function in others]
+        return [first(), *(result.result() for result in results)]
+
+
+def new_helpers():
+    """Make the threads for `side_by_side`, which start when they are needed and have one thread of OpenMP each."""
+    global helpers
+    helpers = ThreadPoolExecutor(os.cpu_count(), "bptt", initializer=torch.set_num_threads, initargs=(1,))
+
+
+new_helpers()
+os.register_at_fork(after_in_child=new_helpers)  # a forked process has none of the threads of its parent
 
 
 @contextlib.contextmanager

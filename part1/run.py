@@ -15,10 +15,12 @@ The processes that torchrun starts do all of this together, but for `append`, wh
 part1/processes.py). The first alone writes and prints.
 """
 import os
+import sys
 
 # OpenMP threads that spin while they wait make a run on a busy machine tens of times slower. torch reads this once,
-# when it is imported, so scripts import this module before torch.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# when it is imported, so scripts import this module before torch; afterwards it would only mislead part1/bptt.py.
+if "torch" not in sys.modules:
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuDNN's LSTM repeats its bits only with a fixed workspace
 
 import contextlib
@@ -32,7 +34,6 @@ import math
 import re
 import shlex
 import signal
-import sys
 import threading
 import time
 import zipfile
