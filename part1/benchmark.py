@@ -11,11 +11,10 @@ Compared are whole updates (forward, loss, backward, clipping, RMSProp) on one-h
 * floor: nothing but the matrix products of an update, each step's three (forward, back in time, gradient of W).
 
 They take turns in one process, in a new order each round, and a ratio is the median over rounds, so what else the
-machine does hits all alike. With several threads the times depend on what those do between two operations, so each of
-OpenMP's policies is measured: passive, in which they sleep (all scripts of Part 1 and 2 set it, as it bears other work
-on the machine), and active, in which they spin (close to torch's default). There `part1.bptt` uses one thread and all.
-Peak memory is taken in a process of its own for each. Writes `benchmark.csv` (times), `memory.csv`, `data.csv`
-(examples per second of `ds.batch` and of per-item loaders) and a figure into `--output`.
+machine does hits all alike. Several threads are measured with both of OpenMP's policies, in processes of their own:
+passive, in which threads without work sleep (our scripts set it), and active, in which they spin (close to torch's
+default). Peak memory is taken in a process of its own for each. Writes `benchmark.csv` (times), `memory.csv`,
+`data.csv` (examples per second of `ds.batch` and of per-item loaders) and a figure into `--output`.
 """
 import multiprocessing
 import os

@@ -35,6 +35,7 @@ SPARE = weakref.WeakKeyDictionary()  # network: its workspaces (`Unrolled`) that
 SMALL = 2 ** 25  # multiplications of a product up to which one thread is faster than several that have to be woken
 SLEEPING = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
 LEAST = 64  # examples that a thread of ours is worth having for
+HELPERS = ThreadPoolExecutor(os.cpu_count(), "bptt", initializer=torch.set_num_threads, initargs=(1,))
 
 
 def last_hidden(network, x):
@@ -88,27 +89,28 @@ class Backpropagation(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, dh):
-        ctx.saved_tensors  # raises an error where they have changed since
+        x, *weights = ctx.saved_tensors
         workspaces, ctx.workspaces = ctx.workspaces, None
         if workspaces is None:  # a second pass through a retained graph, whose first has given the workspaces away
-            x, *weights = ctx.saved_tensors
             workspaces, _ = unroll(ctx.cell, ctx.spare, x, dict(zip(ctx.names, weights)))
         x_wanted = ctx.needs_input_grad[3]
-        dx, dweights = zip(*side_by_side(
-            partial(unrolled.backward, part, x_wanted)
-            for unrolled, part in zip(workspaces, dh.split([unrolled.shape[0] for unrolled in workspaces]))))
-        if dh.device.type == "cpu":  # on a GPU torch reuses memory itself
+        dh_parts = dh.split([unrolled.shape[0] for unrolled in workspaces])
+        dx, (dweights, *others) = zip(*side_by_side(
+            partial(unrolled.backward, part, x_wanted) for unrolled, part in zip(workspaces, dh_parts)))
+        for other in others:
+            for name, gradient in other.items():
+                dweights[name].add_(gradient)
+        if x.device.type == "cpu":  # on a GPU torch reuses memory itself
             ctx.spare.extend(workspaces)
-        return (None, None, None, torch.cat(dx) if x_wanted else None,
-                *(sum(gradients[name] for gradients in dweights) for name in ctx.names))
+        return None, None, None, torch.cat(dx) if x_wanted else None, *(dweights[name] for name in ctx.names)
 
 
 def unroll(cell, spare, x, weights):
     """Go through all steps; returns an `Unrolled` for each of the `parts` of the batch, and h(T) of the whole."""
     n = len(next(iter(weights.values())))
-    some = parts(cell, x, n)
-    workspaces = [workspace(cell, spare, part, n) for part in some]
-    h = side_by_side(partial(unrolled.forward, part, weights) for unrolled, part in zip(workspaces, some))
+    x_parts = parts(cell, x, n)
+    workspaces = [workspace(cell, spare, part, n) for part in x_parts]
+    h = side_by_side(partial(unrolled.forward, part, weights) for unrolled, part in zip(workspaces, x_parts))
     return workspaces, torch.cat(h)
 
 
@@ -122,7 +124,7 @@ def workspace(cell, spare, x, n):
 
 
 def parts(cell, x, n):
-    """The inputs `x` (batch, T, d), cut along the batch into the parts that threads of ours have to work on."""
+    """The inputs `x` (batch, T, d), cut along the batch into a part for each thread of ours."""
     threads = torch.get_num_threads()
     multiplications = len(cell.gates) * n * (n + x.shape[2] + 1) * len(x)
     if threads == 1 or not SLEEPING or multiplications > SMALL or x.device.type != "cpu":
@@ -136,18 +138,8 @@ def side_by_side(functions):
     if not others:
         return [first()]
     with few_threads(0):
-        results = [helpers.submit(torch.no_grad()(function)) for function in others]
+        results = [HELPERS.submit(torch.no_grad()(function)) for function in others]
         return [first(), *(result.result() for result in results)]
-
-
-def new_helpers():
-    """Make the threads for `side_by_side`, which start when they are needed and have one thread of OpenMP each."""
-    global helpers
-    helpers = ThreadPoolExecutor(os.cpu_count(), "bptt", initializer=torch.set_num_threads, initargs=(1,))
-
-
-new_helpers()
-os.register_at_fork(after_in_child=new_helpers)  # a forked process has none of the threads of its parent
 
 
 @contextlib.contextmanager

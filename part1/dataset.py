@@ -25,11 +25,13 @@ class PalindromeDataset(Dataset):
             raise ValueError(f"a palindrome has at least 2 digits, one to read and one to predict, not {seq_length}")
         self.seq_length = seq_length
         self.num_inputs = seq_length - 1
+        free = (seq_length + 1) // 2
+        self.mirror = torch.cat([torch.arange(free), torch.arange(seq_length // 2).flip(0)])
 
     def palindromes(self, batch_size, generator=None, dtype=torch.int64):
         """Draw palindromes, a tensor (batch_size, T) of `dtype`, from a CPU `generator` (None: torch's own)."""
-        half = torch.randint(10, (batch_size, (self.seq_length + 1) // 2), generator=generator, dtype=dtype)
-        return torch.cat([half, half[:, :self.seq_length // 2].flip(1)], dim=1)
+        free = torch.randint(10, (batch_size, (self.seq_length + 1) // 2), generator=generator, dtype=dtype)
+        return free.index_select(1, self.mirror)
 
     def generate_palindrome(self):
         """One whole palindrome, int64 of shape (T,)."""

@@ -1,6 +1,11 @@
 """The hand-written backward passes are exact, and safe to use like any other part of a graph."""
 import copy
+import os
+import subprocess
+import sys
+import threading
 
+from part1 import cli, run  # noqa: F401 (before torch, see there)
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -172,37 +177,83 @@ def test_a_workspace_is_reused_and_goes_with_its_network(network_class):
 
 
 @pytest.fixture
-def two_threads():
+def two_threads(monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
+    monkeypatch.setattr(bptt, "SLEEPING", True)
     yield
     torch.set_num_threads(before)
 
 
-@each_network
-def test_only_a_large_network_uses_all_threads(network_class, two_threads, monkeypatch):
-    network = make(network_class, num_hidden=64, dtype=torch.float32)
-    x, labels = torch.randn(200, 5, 3), torch.randint(2, (200,))
+def watch_steps(network, monkeypatch):
+    """A set that fills with pairs of a thread and the number of OpenMP threads it has, one for each step."""
     seen = set()
     for name in ("step", "step_backward"):
         def watched(self, *args, method=getattr(network.unrolled, name)):
-            seen.add(torch.get_num_threads())
+            seen.add((threading.current_thread(), torch.get_num_threads()))
             return method(self, *args)
         monkeypatch.setattr(network.unrolled, name, watched)
+    return seen
+
+
+@each_network
+def test_only_a_large_network_uses_the_threads_of_openmp(network_class, two_threads, monkeypatch):
+    network = make(network_class, num_hidden=64, dtype=torch.float32)
+    x, labels = torch.randn(127, 5, 3), torch.randint(2, (127,))
+    seen = watch_steps(network, monkeypatch)
     small, _ = gradients(network, x, labels)
-    assert seen == {1} and torch.get_num_threads() == 2
-    seen.clear()
-    monkeypatch.setattr(bptt, "SMALL", 64 * 68 * 200 - 1)  # below what any of the networks multiplies in a product
-    large, _ = gradients(network, x, labels)
-    assert seen == {2} and torch.get_num_threads() == 2
-    torch.testing.assert_close(small, large)
+    assert seen == {(threading.main_thread(), 1)} and torch.get_num_threads() == 2
+    for name, value in (("SMALL", 64 * 68 * 127 - 1), ("SLEEPING", False)):  # less than any of the networks multiplies
+        seen.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(bptt, name, value)
+            large, _ = gradients(network, x, labels)
+        assert seen == {(threading.main_thread(), 2)} and torch.get_num_threads() == 2
+        torch.testing.assert_close(small, large)
+
+
+@each_network
+@pytest.mark.parametrize("batch", [128, 131, 200])
+def test_threads_of_ours_share_a_batch(network_class, batch, two_threads, monkeypatch):
+    network = make(network_class)
+    x, labels = torch.randn(batch, 5, 3, dtype=torch.float64, requires_grad=True), torch.randint(2, (batch,))
+    loss, reference = gradients(network, x, labels, "autograd")
+    seen = watch_steps(network, monkeypatch)
+    for repetition in range(2):  # the second takes over the workspaces of the first
+        shared_loss, found = gradients(network, x, labels)
+        assert shared_loss.item() == pytest.approx(loss.item(), rel=1e-12)
+        assert_same(found, reference, 1e-12)
+    assert len(seen) == 2 and {count for _, count in seen} == {1} and torch.get_num_threads() == 2
+    assert [unrolled.shape[0] for unrolled in bptt.SPARE[network]] == [(batch + 1) // 2, batch // 2]
+    with torch.no_grad():
+        assert cross_entropy(network(x), labels).item() == pytest.approx(loss.item(), rel=1e-12)
+
+
+def test_threads_of_ours_flush_denormal_numbers(two_threads):
+    tiny = torch.full((8,), 1e-30)
+    first, second = bptt.side_by_side([lambda: tiny * 1e-10, lambda: tiny * 1e-10])
+    assert (first == 0).all() and (second == 0).all()
 
 
 def test_an_error_leaves_the_number_of_threads_alone(two_threads):
-    with pytest.raises(KeyError), bptt.few_threads(1):
-        assert torch.get_num_threads() == 1
+    def fail():
         raise KeyError
-    assert torch.get_num_threads() == 2
+
+    def succeed():
+        pass
+
+    for functions in ([fail], [fail, succeed], [succeed, fail]):
+        with pytest.raises(KeyError):
+            bptt.side_by_side(functions)
+        assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("first, sleeping", [("part1.run", True), ("torch", False)])
+def test_threads_count_as_sleeping_only_where_they_are_told_to_in_time(first, sleeping):
+    code = f"import {first}; from part1 import run, bptt; print(bptt.SLEEPING)"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=cli.ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == str(sleeping), done.stderr
 
 
 @each_network
