@@ -8,7 +8,7 @@ Compared are whole updates (forward, loss, backward, clipping, RMSProp) on one-h
 * bptt: our network with the hand-written derivatives of `part1.bptt`.
 * autograd: the same with `--backward autograd`, which is the textbook loop: two products for each gate at each step.
 * torch: `nn.RNN` or `nn.LSTM`, and a linear output.
-* floor: nothing but the matrix products of an update, each step's three (forward, back in time, gradient of W).
+* floor: nothing but the matrix products of `part1.bptt`, three for each step (forward, gradient of W, back in time).
 
 They take turns in one process, in a new order each round, and a ratio is the median over rounds, so what else the
 machine does hits all alike. Several threads are measured with both of OpenMP's policies, in processes of their own:
@@ -25,6 +25,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 if not __package__:  # run as a file: the repository's root takes this folder's place on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -114,7 +115,7 @@ def make_update(model_type, contestant, length, config):
 
 
 def make_floor(model_type, length, config):
-    """A function that does only the matrix products of an update, as `part1.bptt` orders them, and returns its time."""
+    """A function that does only the matrix products of an update, those of `part1.bptt`, and returns its time."""
     cell, n = MODELS[model_type][0].unrolled, config.num_hidden
     rows, width = len(cell.gates) * n, n + DIGITS + 1
 
@@ -126,10 +127,12 @@ def make_floor(model_type, length, config):
         def run_all():
             dW.zero_()
             with bptt.few_threads(W.numel() * batch):
-                for _ in range(length - 1):
-                    torch.mm(W, inputs, out=a)
-                    torch.mm(W.T[:n], a, out=dh)
-                    dW.addmm_(inputs, a.T)
+                for t in range(length - 1):
+                    start = 0 if t else n  # h(0) = 0 takes no part
+                    torch.mm(W[:, start:], inputs[start:], out=a)
+                    dW[start:].addmm_(inputs[start:], a.T)
+                    if t:
+                        torch.mm(W.T[:n], a, out=dh)
 
         return run_all
 
@@ -149,10 +152,11 @@ def quartiles(values):
 
 
 def settings(config):
-    """Triples of an OpenMP policy and the numbers of threads to measure with it: to one thread it means nothing."""
-    first, *others = config.wait_policies
-    several = [threads for threads in config.threads if threads > 1]
-    return [(first, config.threads), *((policy, several) for policy in others if several)]
+    """Pairs of an OpenMP policy and the numbers of threads to measure with it: to one thread it means nothing."""
+    first, *others = dict.fromkeys(config.wait_policies)
+    threads = list(dict.fromkeys(config.threads))
+    several = [count for count in threads if count > 1]
+    return [(first, threads), *((policy, several) for policy in others if several)]
 
 
 def measure_times(config, policy, all_threads):
@@ -192,13 +196,9 @@ def measure_times(config, policy, all_threads):
 
 def in_new_process(function, *args, policy="passive"):
     """`function(*args)` in a new process, where OpenMP's threads wait as `policy` says."""
-    before = os.environ["OMP_WAIT_POLICY"]
-    os.environ["OMP_WAIT_POLICY"] = policy
-    try:
+    with mock.patch.dict(os.environ, OMP_WAIT_POLICY=policy):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             return pool.submit(function, *args).result()
-    finally:
-        os.environ["OMP_WAIT_POLICY"] = before
 
 
 def peak_megabytes(model_type, contestant, length, config):

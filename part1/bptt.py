@@ -16,13 +16,14 @@ and dh, dc are dL/dh(t), dL/dc(t) along every path. What makes it fast:
 * What the backward pass needs is written into a workspace that the next call takes over, views and all: for an LSTM
   over 100 steps the page faults of 54 MB of fresh memory can cost half as much as all matrix products.
 * Where OpenMP's threads sleep when they have nothing to do (OMP_WAIT_POLICY=passive, as our scripts have it), a small
-  network leaves them alone: to wake them several times a step takes longer than they save. Threads of our own share the
-  batch instead and meet only after the last step.
+  network leaves them alone: to wake them several times a step takes longer than they save. Threads of our own share
+  batches of 128 or more instead and meet only after the last step.
 """
 import contextlib
 import os
+import threading
 import weakref
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 
 import torch
@@ -35,7 +36,6 @@ SPARE = weakref.WeakKeyDictionary()  # network: its workspaces (`Unrolled`) that
 SMALL = 2 ** 25  # multiplications of a product up to which one thread is faster than several that have to be woken
 SLEEPING = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
 LEAST = 64  # examples that a thread of ours is worth having for
-HELPERS = ThreadPoolExecutor(os.cpu_count(), "bptt", initializer=torch.set_num_threads, initargs=(1,))
 
 
 def last_hidden(network, x):
@@ -116,30 +116,49 @@ def unroll(cell, spare, x, weights):
 
 def workspace(cell, spare, x, n):
     """An `Unrolled` that keeps everything: one of `spare` that fits, else a new one, and `spare` is let go."""
-    for k, unrolled in enumerate(spare):
+    for unrolled in list(spare):
         if unrolled.fits(x):
-            return spare.pop(k)
+            with contextlib.suppress(ValueError):  # another thread has taken it
+                spare.remove(unrolled)
+                return unrolled
     spare.clear()
     return cell(x, n, keep=True)
 
 
 def parts(cell, x, n):
-    """The inputs `x` (batch, T, d), cut along the batch into a part for each thread of ours."""
+    """The inputs `x` (batch, T, d), cut along the batch into a part for each thread of ours, or uncut.
+
+    The sums of the parts' gradients round differently than one sum, so that bits depend on torch's number of threads.
+    """
     threads = torch.get_num_threads()
     multiplications = len(cell.gates) * n * (n + x.shape[2] + 1) * len(x)
-    if threads == 1 or not SLEEPING or multiplications > SMALL or x.device.type != "cpu":
+    if (threads == 1 or not SLEEPING or multiplications > SMALL or x.device.type != "cpu"
+            or threading.current_thread() is not threading.main_thread()):
         return [x]
     return x.chunk(max(1, min(threads, len(x) // LEAST)))
 
 
 def side_by_side(functions):
-    """What each of the `functions` returns, a list: each has a thread of its own, the first one this thread."""
+    """What each of the `functions` returns, a list: this thread calls the first, and helpers call the others."""
     first, *others = functions
     if not others:
         return [first()]
+    mode = torch.inference_mode if torch.is_inference_mode_enabled() else torch.no_grad
     with few_threads(0):
-        results = [HELPERS.submit(torch.no_grad()(function)) for function in others]
-        return [first(), *(result.result() for result in results)]
+        results = [HELPERS.submit(mode()(function)) for function in others]
+        try:
+            return [first(), *(result.result() for result in results)]
+        finally:
+            wait(results)
+
+
+def one_thread():
+    """Give this thread a single thread of OpenMP; it takes over the number of all when it is first asked for its own."""
+    torch.get_num_threads()
+    torch.set_num_threads(1)
+
+
+HELPERS = ThreadPoolExecutor(os.cpu_count(), "bptt", initializer=one_thread)
 
 
 @contextlib.contextmanager
@@ -301,8 +320,9 @@ class UnrolledLSTM(Unrolled):
         self.h = self.rows(0, n)
         self.i, self.f, self.o, self.g, self.tanh_c, _, self.c = map(self.kept_rows, range(7))
         self.ifog, self.ifo = self.kept_rows(0, 4), self.kept_rows(0, 3)
-        kept = [rows.unflatten(0, (7, n)) for rows in self.kept_rows(0, 7)]
-        self.igc, self.o_and_tanh_c = [blocks[::3] for blocks in kept], [blocks[2:5:2] for blocks in kept]
+        if keep:
+            kept = [rows.unflatten(0, (7, n)) for rows in self.kept_rows(0, 7)]
+            self.igc, self.o_and_tanh_c = [blocks[::3] for blocks in kept], [blocks[2:5:2] for blocks in kept]
         self.delta_g, self.delta_ifo, self.delta_gif = self.delta[:n], self.delta[n:], self.working[1:4]
         self.scratch_and_delta_o = self.working[::4]
 

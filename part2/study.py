@@ -91,7 +91,7 @@ def draw(curves, path, sources=()):
         left.plot(*zip(*held_out), label="held-out text")
         left.legend()
     right.plot(step, [row["accuracy"] for row in curves])
-    left.set(xlabel="update", ylabel="cross-entropy (nats per character)")
+    left.set(xlabel="update", ylabel="cross-entropy (nats)")
     right.set(xlabel="update", ylabel="accuracy of the next character")
     return style.save(figure, path, sources)
 

@@ -83,7 +83,7 @@ def gradients(sources, path):
             color, line = style.MODEL_COLORS[model], "-" if digits == "one-hot" else ":"
             axes.plot(t, norm, color=color, linestyle=line, label=f"{model}, {digits} digits")
             axes.fill_between(t, norm / factor, norm * factor, color=color, alpha=0.2, linewidth=0)
-        axes.set(xlabel="time step $t$", yscale="log",
+        axes.set(xlabel="time step $t$", yscale="log", ylim=(1e-16, 10),  # what is below is zero to any optimizer
                  title=f"{title}\n" + rf"$\Vert\partial L / \partial {state}^{{(t)}}\Vert$")
     lines = {line.get_label(): line for axes in all_axes[0] for line in axes.get_lines()}
     figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=3, fontsize=7)

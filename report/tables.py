@@ -157,8 +157,9 @@ def reach(cells):
     failed = [T for T, rows in cells.items() if not solved(rows)]
     if not best:
         return f"solves none of the lengths tried, not even {result(min(cells))}"
-    steps = round(np.mean([row["steps"] for row in cells[best]]))
-    text = f"solves palindromes up to $T = {best}$ (after {number(steps)} updates on average)"
+    there = [row["steps"] for row in cells[best] if row["accuracy"] >= SOLVED]
+    seeds = "" if len(there) == len(cells[best]) else f"{word(len(there))} of {word(len(cells[best]))} seeds, "
+    text = f"solves palindromes up to $T = {best}$ ({seeds}after {number(round(np.mean(there)))} updates on average)"
     later = [T for T in failed if T > best]
     earlier = [T for T in failed if T < best]
     if later:
@@ -241,9 +242,13 @@ def sweep_numbers(sweeps):
             for T, cell in cells.items():
                 found[f"{key}/{T}"] = spread([row["accuracy"] for row in cell])
                 found[f"{key}/{T}/updates"] = number(round(np.mean([row["steps"] for row in cell])))
+                found[f"{key}/{T}/seeds"] = word(sum(row["accuracy"] >= SOLVED for row in cell))
         found[f"{name}/seeds"] = word(len({row["seed"] for row in rows}))
         found[f"{name}/test"] = common(rows, "eval_size")
     found["farther"] = farther(groups(sweeps["tuned"]))
+    if {"naive", "small step"} <= sweeps.keys():
+        found |= {"naive/updates": common(sweeps["naive"], "train_steps"), "small step/updates": common(
+            sweeps["small step"], "train_steps"), "small step/within": str(longest_within(sweeps))}
     first = sweeps["tuned"][0]
     n, d = first["num_hidden"], first["input_dim"]
     found |= {"n": str(n), "d": str(d), "n/root": number(n ** -0.5, 2), "parameters/RNN": number(n * d + n * n + n),
@@ -251,20 +256,15 @@ def sweep_numbers(sweeps):
               "parameters/PeepLSTM": number(4 * n * d + 3 * n * n + 4 * n),
               "batch": common(sweeps["tuned"], "batch_size"),
               "clip": common(sweeps["tuned"], "max_norm")}
-    return found | dips(sweeps) | comparison(sweeps)
+    return found | comparison(sweeps)
 
 
-def dips(sweeps):
-    """A sentence about runs whose last accuracy is clearly below their best."""
-    rows = [row for name in SWEEPS if name in sweeps for row in sweeps[name]]
-    fallen = [row for row in rows if row["best_accuracy"] >= SOLVED > row["accuracy"]]
-    if not fallen:
-        return {"dips": f"None of the {number(len(rows))} runs ends below {SOLVED} after having been at or above it"}
-    worst = min(fallen, key=lambda row: row["accuracy"])
-    end = "end" if len(fallen) > 1 else "ends"
-    return {"dips": f"{number(len(fallen))} of the {number(len(rows))} runs {end} below {SOLVED} after having "
-                    f"been at or above it, the worst at {worst['accuracy']:.3f} "
-                    f"({NAMES[worst['model_type']]}, $T = {worst['palindrome_length']}$)"}
+def longest_within(sweeps):
+    """The longest T that the RNN with small steps solves within as many updates as the naive one has."""
+    limit = max(row["train_steps"] for row in sweeps["naive"])
+    cells = groups(sweeps["small step"])["RNN"]
+    return longest({T: [row if row["steps"] <= limit else row | {"accuracy": 0} for row in rows]
+                    for T, rows in cells.items()})
 
 
 def comparison(sweeps):
@@ -342,6 +342,16 @@ def binary_table(rows, curves):
     return tabular("lrrrrr", table)
 
 
+def settled(curves, model, L, level=0.99):
+    """The update from which on each seed's accuracy stays at `level` or above, or None, and each seed's last loss."""
+    found, loss = {}, {}
+    for row in sorted(curves, key=lambda row: row["step"]):
+        if (row["model_type"], row["palindrome_length"]) == (model, L):
+            found[row["seed"]] = None if row["accuracy"] < level else found.get(row["seed"]) or row["step"]
+            loss[row["seed"]] = row["eval_loss"]
+    return list(found.values()), list(loss.values())
+
+
 def binary_numbers(rows, curves):
     first = crossings(curves)
     found = {"binary/seeds": listing(sorted({row["seed"] for row in rows})),
@@ -353,21 +363,18 @@ def binary_numbers(rows, curves):
         for L, cell in cells.items():
             found[f"binary/{model}/{L}"] = spread([row["accuracy"] for row in cell])
     if ("LSTM", 10) in first and ("PeepLSTM", 10) in first:
-        ours, theirs = first["LSTM", 10], first["PeepLSTM", 10]
+        (ours, our_loss), (theirs, their_loss) = (settled(curves, model, 10) for model in ("LSTM", "PeepLSTM"))
         if None in ours + theirs:
-            late = [f"the {NAMES[model]} in {word(sum(step is not None for step in steps))} of {word(len(steps))} seeds"
+            late = [f"of the {NAMES[model]} in {word(sum(step is not None for step in steps))} of {word(len(steps))}"
                     for model, steps in (("LSTM", ours), ("PeepLSTM", theirs))]
-            text = f"{LEVEL} is reached by {listing(late)}"
+            text = f"at the end the accuracy is at 0.99 to stay {listing(late)} seeds"
         else:
-            text = (f"{LEVEL} is reached after {spread(ours, 0)} updates by the LSTM and after {spread(theirs, 0)} by "
-                    "the peephole LSTM, ")
-            if max(ours) < min(theirs):
-                text += "so the LSTM is faster for every pair of seeds"
-            elif max(theirs) < min(ours):
-                text += "so the peephole LSTM is faster for every pair of seeds"
-            else:
-                text += f"but the two ranges overlap: {len(ours)} seeds do not tell which one is faster"
+            text = " and ".join(f"the {NAMES[model]} stays above 0.99 from update {min(steps)}--{max(steps)} on"
+                                for model, steps in (("LSTM", ours), ("PeepLSTM", theirs)))
+            apart = max(ours) < min(theirs) or max(theirs) < min(ours)
+            text += f", {'in' if apart else 'not in'} every pair of seeds the same one first"
         found["binary/comparison"] = text
+        found["binary/losses"] = " and ".join(power(float(np.mean(loss))) for loss in (our_loss, their_loss))
     return found
 
 
@@ -381,6 +388,13 @@ def flow(rows):
         (first_t, first), (last_t, last) = min(curve), max(curve)
         result[key] = first, last, (first / last) ** (1 / (last_t - first_t))
     return result
+
+
+def remaining(study, key, T):
+    """What is left of the gradient of the last step after the T - 2 steps back that a palindrome of length T has."""
+    curve = {row["t"]: row["norm"] for row in study if (row["model_type"], row["input"], row["state"]) == key}
+    last = max(curve)
+    return curve[max(min(curve), last - (T - 2))] / curve[last]
 
 
 def gradient_table(studies):
@@ -401,9 +415,11 @@ def gradient_numbers(studies):
         found[f"gradient/{name}/seeds"] = word(study[0]["seeds"])
         found[f"gradient/{name}/T"] = str(max(row["t"] for row in study) + 1)
         for key, (first, last, factor) in flow(study).items():
-            key = f"gradient/{name}/" + "/".join(key)
-            found |= {f"{key}/first": power(first), f"{key}/last": power(last), f"{key}/factor": number(factor, 2),
-                      f"{key}/over30": number(factor ** 28, 2)}
+            about = f"gradient/{name}/" + "/".join(key)
+            found |= {f"{about}/first": power(first), f"{about}/last": power(last), f"{about}/factor": number(factor, 2)}
+            for T in (20, 30):
+                value = remaining(study, key, T)
+                found[f"{about}/over{T}"] = number(value, 2) if value >= 0.01 else power(value)
     return found
 
 
@@ -430,12 +446,16 @@ def temperature(row):
     return "greedy" if row["temperature"] is None else rf"$\tau = {row['temperature']:g}$"
 
 
-def samples_table(groups_):
-    """Samples in typewriter, grouped: pairs of a group's name and its texts."""
+def samples_table(groups_, bar_after=None):
+    """Samples in typewriter, grouped: pairs of a group's name and its texts, with a bar after so many characters."""
+    def cut(text):
+        return [text[:bar_after], text[bar_after:]] if bar_after else [text]
+
+    bar = r"{\color{gray}\vrule}"
     lines = [r"\begin{samples}"]
     for k, (name, texts) in enumerate(groups_):
         lines += [r"\midrule"] if k else []
-        lines += [f"{name if not j else ''} & {latex(text)} \\\\" for j, text in enumerate(texts)]
+        lines += [f"{name if not j else ''} & {bar.join(map(latex, cut(text)))} \\\\" for j, text in enumerate(texts)]
     return "\n".join([*lines, r"\end{samples}"]) + "\n"
 
 
@@ -444,7 +464,8 @@ def text_tables(key, study):
     than the main one only a few samples."""
     few = samples_table((temperature(row), row["samples"][:1]) for row in study["temperatures"][1:])
     return {f"{key}_few.tex": few} if key != "text" else {
-        f"{key}_stages.tex": samples_table((number(stage["update"]), stage["samples"]) for stage in study["stages"]),
+        f"{key}_stages.tex": samples_table(((number(stage["update"]), stage["samples"]) for stage in study["stages"]),
+                                           bar_after=study["settings"]["seq_length"]),
         f"{key}_temperatures.tex": samples_table(
             (temperature(row), row["samples"][:2 if row["temperature"] is None else 3])
             for row in study["temperatures"]),
@@ -489,6 +510,7 @@ def text_numbers(key, study, curves):
         best = min(evaluated, key=lambda row: row["eval_loss"])
         found |= {f"{key}/eval": number(evaluated[-1]["eval_loss"], 2), f"{key}/best": number(best["eval_loss"], 2),
                   f"{key}/best_update": number(best["step"]),
+                  f"{key}/best_bits": number(best["eval_loss"] / math.log(2), 2),
                   f"{key}/bits": number(evaluated[-1]["eval_loss"] / math.log(2), 2),
                   f"{key}/overfits": "It is lowest at the end: the model is not overfitting yet"
                   if evaluated[-1]["eval_loss"] <= best["eval_loss"] + 0.005 else
@@ -544,27 +566,23 @@ def graph_numbers(key, graph):
 
 def benchmark_numbers(results):
     """Speeds, where there are any: `benchmark_part1.csv` is the `benchmark.csv` of `part1.benchmark`."""
-    found = {}
-    for row in results.get("benchmark_part1.csv", []):
-        key = f"speed/{row['model_type']}/{row['T']}/{row['threads']}"
-        found |= {f"{key}/autograd": number(row["autograd/bptt"], 1), f"{key}/torch": number(row["bptt/torch"], 2),
-                  f"{key}/ms": f"{row['bptt_ms']:.3g}"}
     one = [row for row in results.get("benchmark_part1.csv", []) if row["threads"] == 1 and row["T"] == 100]
-    if one:
-        plain, torchs = (listing(f"{ratio(row):.1f} ({row['model_type']})" for row in one) for ratio in (
-            lambda row: row["autograd/bptt"], lambda row: 1 / row["bptt/torch"]))
-        found["speed/sentence"] = (f"on one thread, at $T = 100$, {plain} times as fast as the plain loop and {torchs} "
-                                   "times as fast as PyTorch's own")
-    return found
+    if not one:
+        return {}
+    plain, torchs = (listing(f"{ratio(row):.1f} ({row['model_type']})" for row in one) for ratio in (
+        lambda row: row["autograd/bptt"], lambda row: 1 / row["bptt/torch"]))
+    return {"speed/sentence": f"on one thread, at $T = 100$, {plain} times as fast as the plain loop and {torchs} times "
+                              "as fast as PyTorch's own"}
 
 
 def longer_numbers(rows):
-    """A sentence about the runs at a length beyond those of the table: `longer.csv`, a few seeds at most."""
-    row = rows[0]
-    accuracy = listing(number(row["accuracy"], 4) for row in rows)
-    return {"longer/sentence": f"At $T = {row['palindrome_length']}$ we could afford {word(len(rows))} seed"
-                               f"{'s' * (len(rows) > 1)} (at a rate of {common(rows, 'learning_rate')}): accuracy "
-                               f"{accuracy} after {listing(number(row['steps']) for row in rows)} updates"}
+    """A sentence about the runs at a length beyond those of the table, `longer.csv`."""
+    there = [row for row in rows if row["accuracy"] >= SOLVED]
+    steps = sorted({row["steps"] for row in there or rows})
+    return {"longer/sentence": f"At $T = {rows[0]['palindrome_length']}$, with a rate of "
+                               f"{common(rows, 'learning_rate')}, {word(len(there))} of {word(len(rows))} seeds reach "
+                               f"{SOLVED}, after {'--'.join(number(step) for step in (steps[0], steps[-1])[:len(steps)])} "
+                               "updates"}
 
 
 def chosen(results, files):
@@ -662,11 +680,28 @@ def plateau(curves):
 def _momentum_suffices(results):
     SGD, momentum, RMSProp, Adam = (np.mean([row["steps_to_target"] or math.inf for row in rows])
                                     for rows in best_rates(results["optimizers.csv"]).values())
-    return max(momentum, Adam) < 0.5 * min(SGD, RMSProp) and abs(momentum - Adam) < 0.25 * Adam
+    faster = [row["steps_to_target"] for row in results["optimizers.csv"]
+              if row["method"] == "RMSProp" and row["learning_rate"] == 0.001]
+    return (max(momentum, Adam) < 0.5 * min(SGD, RMSProp) and abs(momentum - Adam) < 0.25 * Adam
+            and None in faster and all(steps < RMSProp for steps in faster if steps))
+
+
+def _orthogonal_is_faster(results):
+    """Whether it takes fewer updates at T = 30 and 40, which both solve with every seed, and reaches no farther."""
+    orthogonal, xavier = (groups(results[file])["RNN"] for file in ("rmsprop.csv", "smallstep.csv"))
+    both = [(orthogonal[T], xavier[T]) for T in (30, 40) if T in orthogonal and T in xavier]
+    return longest(orthogonal) <= longest(xavier) and len(both) == 2 and all(
+        all(row["accuracy"] >= SOLVED for row in ours + theirs)
+        and np.mean([row["steps"] for row in ours]) < 0.7 * np.mean([row["steps"] for row in theirs])
+        for ours, theirs in both)
 
 
 def _flow(results, study, model, digits, state="h"):
     return flow(results[GRADIENTS[study]])[model, digits, state][2]
+
+
+def _remaining(results, model, digits, T):
+    return remaining(results["gradients.csv"], (model, digits, "h"), T)
 
 
 CLAIMS = {  # the name in \claim{…}: the result files it needs, and whether the results support the report's words
@@ -677,8 +712,7 @@ CLAIMS = {  # the name in \claim{…}: the result files it needs, and whether th
                                                   for model in ("RNN", "LSTM"))),
     "rate-decides": ("naive.csv smallstep.csv", lambda r: _longest(r, "smallstep.csv", "RNN")
                      >= 1.5 * _longest(r, "naive.csv", "RNN")),
-    "orthogonal-does-not-help": ("rmsprop.csv smallstep.csv", lambda r: _longest(r, "rmsprop.csv", "RNN")
-                                 <= _longest(r, "smallstep.csv", "RNN")),
+    "orthogonal-is-faster": ("rmsprop.csv smallstep.csv", lambda r: _orthogonal_is_faster(r)),
     "raw-is-harder": ("official.csv", lambda r: "naive.csv" not in r or all(
         _longest(r, "official.csv", model) <= _longest(r, "naive.csv", model) for model in ("RNN", "LSTM"))),
     "momentum-suffices": ("optimizers.csv", _momentum_suffices),
@@ -691,7 +725,10 @@ CLAIMS = {  # the name in \claim{…}: the result files it needs, and whether th
                         > _flow(r, "untrained", "LSTM", "one-hot", "c")),
     "orthogonal-same-norm": ("gradients_tuned.csv", lambda r: abs(
         _flow(r, "tuned", "RNN", "one-hot") - _flow(r, "untrained", "RNN", "one-hot")) < 0.03),
-    "rnn-gradient-arrives": ("gradients.csv", lambda r: _flow(r, "untrained", "RNN", "one-hot") ** 28 > 0.05),
+    "rnn-gradient-arrives": ("gradients.csv", lambda r: _remaining(r, "RNN", "one-hot", 30) > 0.05),
+    "raw-order": ("gradients.csv official.csv", lambda r: _remaining(r, "LSTM", "raw", 20)
+                  < _remaining(r, "RNN", "raw", 20) and _flow(r, "untrained", "LSTM", "raw")
+                  > _flow(r, "untrained", "RNN", "raw")),
     "trained-flow": ("gradients_trained.csv", lambda r: all(max(
         (row["norm"], row["t"]) for row in r["gradients_trained.csv"]
         if (row["model_type"], row["state"]) == (model, "c"))[1] == 1 for model in ("LSTM", "PeepLSTM"))),

@@ -225,8 +225,18 @@ def test_threads_of_ours_share_a_batch(network_class, batch, two_threads, monkey
         assert_same(found, reference, 1e-12)
     assert len(seen) == 2 and {count for _, count in seen} == {1} and torch.get_num_threads() == 2
     assert [unrolled.shape[0] for unrolled in bptt.SPARE[network]] == [(batch + 1) // 2, batch // 2]
-    with torch.no_grad():
-        assert cross_entropy(network(x), labels).item() == pytest.approx(loss.item(), rel=1e-12)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert cross_entropy(network(x), labels).item() == pytest.approx(loss.item(), rel=1e-12)
+
+
+def test_a_thread_beside_the_main_one_does_not_share_its_batch(two_threads, monkeypatch):
+    network = make(LSTM)
+    seen = watch_steps(network, monkeypatch)
+    thread = threading.Thread(target=lambda: network(torch.randn(200, 5, 3, dtype=torch.float64)).sum().backward())
+    thread.start()
+    thread.join()
+    assert {who for who, _ in seen} == {thread} and network.W_ph.grad.abs().sum() > 0
 
 
 def test_threads_of_ours_flush_denormal_numbers(two_threads):
