@@ -220,8 +220,8 @@ def settings_table(sweeps):
             mine = [row for row in sweep if row["model_type"] == model]
             limits = sorted({row["train_steps"] for row in mine})
             about = (listing("raw digit" if d == 1 else "one-hot" for d in sorted({row["input_dim"] for row in mine})),
-                     common(mine, "init"), common(mine, "forget_bias"), OPTIMIZERS[common(mine, "optimizer")],
-                     common(mine, "learning_rate"),
+                     common(mine, "init").replace("xavier", "Xavier"), common(mine, "forget_bias"),
+                     OPTIMIZERS[common(mine, "optimizer")], common(mine, "learning_rate"),
                      number(limits[0]) if len(limits) == 1 else f"{number(limits[0])}--{number(limits[-1])}",
                      str(len({row["seed"] for row in mine})), common(mine, "eval_size"))
             found.setdefault(about, []).append(model)
@@ -310,8 +310,8 @@ def optimizer_table(rows):
 def optimizer_numbers(rows):
     row = rows[0]
     return {"optimizers/task": f"{NAMES[row['model_type']]}, $T = {row['palindrome_length']}$, "
-                               f"{'one-hot' if row['input_dim'] > 1 else 'raw'} digits, {row['init']} weights, at most "
-                               f"{number(row['train_steps'])} updates"}
+                               f"{'one-hot' if row['input_dim'] > 1 else 'raw'} digits, {row['init'].capitalize()} "
+                               f"weights, at most {number(row['train_steps'])} updates"}
 
 
 # Part 1: binary palindromes and gradients ---------------------------------------------------------------------------
@@ -362,6 +362,10 @@ def binary_numbers(rows, curves):
     for model, cells in groups(rows).items():
         for L, cell in cells.items():
             found[f"binary/{model}/{L}"] = spread([row["accuracy"] for row in cell])
+            late = [row for row in cell if row["accuracy"] < LEVEL]
+            found[f"binary/{model}/{L}/late"] = (
+                f"{word(len(late))} of {word(len(cell))} seeds ended below {LEVEL} (at best "
+                f"{listing(number(row['best_accuracy'], 2) for row in late)})" if late else "no seed was left behind")
     if ("LSTM", 10) in first and ("PeepLSTM", 10) in first:
         (ours, our_loss), (theirs, their_loss) = (settled(curves, model, 10) for model in ("LSTM", "PeepLSTM"))
         if None in ours + theirs:
@@ -416,7 +420,8 @@ def gradient_numbers(studies):
         found[f"gradient/{name}/T"] = str(max(row["t"] for row in study) + 1)
         for key, (first, last, factor) in flow(study).items():
             about = f"gradient/{name}/" + "/".join(key)
-            found |= {f"{about}/first": power(first), f"{about}/last": power(last), f"{about}/factor": number(factor, 2)}
+            found |= {f"{about}/first": power(first), f"{about}/last": power(last),
+                      f"{about}/factor": number(factor, 2)}
             for T in (20, 30):
                 value = remaining(study, key, T)
                 found[f"{about}/over{T}"] = number(value, 2) if value >= 0.01 else power(value)
@@ -577,12 +582,10 @@ def benchmark_numbers(results):
 
 def longer_numbers(rows):
     """A sentence about the runs at a length beyond those of the table, `longer.csv`."""
-    there = [row for row in rows if row["accuracy"] >= SOLVED]
-    steps = sorted({row["steps"] for row in there or rows})
+    there = [row["steps"] for row in rows if row["accuracy"] >= SOLVED]
     return {"longer/sentence": f"At $T = {rows[0]['palindrome_length']}$, with a rate of "
                                f"{common(rows, 'learning_rate')}, {word(len(there))} of {word(len(rows))} seeds reach "
-                               f"{SOLVED}, after {'--'.join(number(step) for step in (steps[0], steps[-1])[:len(steps)])} "
-                               "updates"}
+                               f"{SOLVED}" + (f", after {min(there)} to {max(there)} updates" if there else "")}
 
 
 def chosen(results, files):
