@@ -70,7 +70,7 @@ def parse_args(argv=None):
         help="palindrome lengths at which to measure the peak memory; none: leave that out")
     add("--num_hidden", type=cli.positive_int, default=128, help="hidden units")
     add("--batch_size", type=cli.positive_int, default=128, help="palindromes an update")
-    add("--output", type=Path, default=cli.ROOT / "runs" / "benchmark", help="folder for the tables and the figure")
+    add("--output", type=cli.path, default=cli.ROOT / "runs" / "benchmark", help="folder for the tables and the figure")
     return parser.parse(argv)
 
 

@@ -110,6 +110,13 @@ positive_float = number(float, above=0)
 seed = number(int, at_least=0, at_most=2**63 - 1)
 
 
+def path(text):
+    """An argparse `type`: a `Path`. An empty one, as an unset shell variable gives, would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("must name a file or folder, not be empty")
+    return Path(text)
+
+
 def one_line(error):
     """The message of `error` on a single line; an `OSError` as "reason: file"."""
     if isinstance(error, OSError) and error.strerror:

@@ -37,7 +37,7 @@ def parse_args(argv=None):
     add("--batch_size", type=cli.positive_int, default=128, help="palindromes for each seed")
     add("--checkpoint", type=Path, nargs="+", help="trained networks (of part1.train), instead of untrained ones")
     add("--device", default="cpu", help="cpu, cuda or cuda:N (it computes in float64, which mps does not have)")
-    add("--output", type=Path, default=cli.ROOT / "runs" / "gradients", help="folder for the table and the figure")
+    add("--output", type=cli.path, default=cli.ROOT / "runs" / "gradients", help="folder for the table and the figure")
     return parser.parse(argv)
 
 

@@ -61,8 +61,9 @@ def add_flags(parser, train_steps):
                         help="number of updates; may grow with --resume")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--seed", type=cli.seed, default=0, help="of the weights, the data and everything else random")
-    parser.add_argument("--output", type=Path, help="folder of the run (default: a fresh one under runs/)")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --output, to the same bits")
+    parser.add_argument("--output", type=cli.path, help="folder of the run (default: a fresh one under runs/)")
+    parser.add_argument("--resume", action="store_true",
+                        help="go on with the run in --output, with as many threads to the same bits")
 
 
 def choose_device(name):
@@ -160,6 +161,8 @@ def read_metrics(path):
 def load_checkpoint(path, script):
     """Load a checkpoint that `script` ("part1.train", …) wrote. `ValueError` for any other file; runs no code in it."""
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, not a checkpoint: is {path / 'checkpoint.pt'} meant?")
     if not path.is_file():
         raise ValueError(f"there is no checkpoint {path}")
     content = path.read_bytes()

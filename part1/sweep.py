@@ -125,7 +125,7 @@ def parse_args(argv=None):
         help="lengths T of the palindromes, T - 1 digits in; for binary ones L (default: the preset's)")
     add("--seeds", nargs="+", type=cli.seed, metavar="SEED", help="seeds (default: the preset's)")
     add("--workers", type=cli.positive_int, default=slurm.cpus(), help="cells at a time, one thread each")
-    add("--output", type=Path, help="folder of the sweep (default: runs/sweep-PRESET)")
+    add("--output", type=cli.path, help="folder of the sweep (default: runs/sweep-PRESET)")
     what = slurm.add_flags(parser)
     what.add_argument("--collect", action="store_true",
                       help="write tables and figure from the cells that are done, run nothing")

@@ -63,7 +63,7 @@ def parse_args(argv=None):
     add("--length", type=cli.number(int, at_least=2), default=200, help="characters of a generated text")
     add("--seed", type=cli.seed, default=0, help="of weights, batches and samples")
     add("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps")
-    add("--output", type=Path, default=cli.ROOT / "runs" / "text_benchmark", help="folder of the results")
+    add("--output", type=cli.path, default=cli.ROOT / "runs" / "text_benchmark", help="folder of the results")
     return parser.parse(argv)
 
 

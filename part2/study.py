@@ -30,7 +30,7 @@ def parse_args(argv=None):
     """Parse the flags of `python -m part2.study`; `train_config` of the result holds those of the training."""
     parser = cli.Parser("part2.study", "Train a text model and let it write. Other flags go to part2.train_text.")
     add = parser.add_argument
-    add("--output", type=Path, default=cli.ROOT / "runs" / "text", help="folder of the study")
+    add("--output", type=cli.path, default=cli.ROOT / "runs" / "text", help="folder of the study")
     add("--prompts", nargs="+", default=["The fox", "Once there was", "\"I do not know,\" said"], metavar="TEXT",
         help="sentences to finish; the first one is also searched with beams")
     config, train_flags = parser.parse_known_args(argv)

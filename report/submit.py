@@ -128,7 +128,7 @@ def parse_args(argv=None):
     """Parse the flags of `python -m report.submit`."""
     parser = cli.Parser("report.submit", "Pack report, code, results and texts into NAME_assignment2.zip, checked.")
     parser.add_argument("--lastname", required=True, metavar="NAME", help="your last name")
-    parser.add_argument("--output", type=Path, default=cli.ROOT / "runs", metavar="FOLDER", help="where it goes")
+    parser.add_argument("--output", type=cli.path, default=cli.ROOT / "runs", metavar="FOLDER", help="where it goes")
     parser.add_argument("--skip_tests", action="store_true", help="do not run the test suite from the archive")
     parser.add_argument("--without_books", action="store_true",
                         help="leave out the books that the results were trained on")

@@ -156,7 +156,7 @@ def test_wrong_checkpoints_are_one_line(checkpoints, tmp_path, refused):
     torn.write_bytes(checkpoint.read_bytes()[:-50])
     torch.save({"weights": torch.zeros(2)}, foreign)
     output = tmp_path / "output"
-    for file, message in [(torn, "torn"), (foreign, "not a checkpoint of this project"), (tmp_path, "no checkpoint"),
+    for file, message in [(torn, "torn"), (foreign, "not a checkpoint of this project"), (tmp_path, "is a folder"),
                           (tmp_path / "none.pt", "no checkpoint")]:
         assert message in refused(grads_over_time, "--checkpoint", checkpoint, file, "--output", output)
     longer = tmp_path / "longer"

@@ -79,6 +79,7 @@ def test_an_impossible_output_ends_in_one_line(tmp_path, refused):
         assert refused(train, *TINY, "--output", output).startswith("error: ")
     for output in (file, file / "run", "/proc/run"):
         assert "there is no checkpoint" in refused(train, "--resume", "--output", output)
+    assert "must name a file or folder, not be empty" in refused(train, *TINY, "--output", "")
     assert file.read_text() == "mine" and os.listdir(tmp_path) == ["file"]
 
 

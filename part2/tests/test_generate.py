@@ -300,7 +300,7 @@ def test_wrong_flags_are_one_line(flags, message, finished, refused):
 
 @pytest.mark.parametrize("name, message", [
     ("missing.pt", "there is no checkpoint"), ("config.json", "torn, damaged or not a checkpoint"),
-    ("", "there is no")])
+    ("", "is a folder, not a checkpoint")])
 def test_wrong_checkpoints_are_one_line(name, message, finished, refused):
     assert message in refused(script, "--checkpoint", finished / name)
     assert "required: --checkpoint" in refused(script)
