@@ -153,8 +153,8 @@ def side_by_side(functions):
 
 
 def one_thread():
-    """Give this thread a single thread of OpenMP; it takes over the number of all when it is first asked for its own."""
-    torch.get_num_threads()
+    """Give this thread a single thread of OpenMP."""
+    torch.get_num_threads()  # otherwise the first use takes over the number of the whole process
     torch.set_num_threads(1)
 
 

@@ -92,7 +92,7 @@ def draw(curves, path, sources=()):
         left.legend()
     right.plot(step, [row["accuracy"] for row in curves])
     left.set(xlabel="update", ylabel="cross-entropy (nats)")
-    right.set(xlabel="update", ylabel="accuracy of the next character")
+    right.set(xlabel="update", ylabel="next-character accuracy")
     return style.save(figure, path, sources)
 
 

@@ -342,12 +342,12 @@ def binary_table(rows, curves):
     return tabular("lrrrrr", table)
 
 
-def settled(curves, model, L, level=0.99):
-    """The update from which on each seed's accuracy stays at `level` or above, or None, and each seed's last loss."""
+def settled(curves, model, L):
+    """The update from which on each seed's accuracy stays at `SOLVED` or above, or None, and each seed's last loss."""
     found, loss = {}, {}
     for row in sorted(curves, key=lambda row: row["step"]):
         if (row["model_type"], row["palindrome_length"]) == (model, L):
-            found[row["seed"]] = None if row["accuracy"] < level else found.get(row["seed"]) or row["step"]
+            found[row["seed"]] = None if row["accuracy"] < SOLVED else found.get(row["seed"]) or row["step"]
             loss[row["seed"]] = row["eval_loss"]
     return list(found.values()), list(loss.values())
 
@@ -369,16 +369,13 @@ def binary_numbers(rows, curves):
     if ("LSTM", 10) in first and ("PeepLSTM", 10) in first:
         (ours, our_loss), (theirs, their_loss) = (settled(curves, model, 10) for model in ("LSTM", "PeepLSTM"))
         if None in ours + theirs:
-            late = [f"of the {NAMES[model]} in {word(sum(step is not None for step in steps))} of {word(len(steps))}"
-                    for model, steps in (("LSTM", ours), ("PeepLSTM", theirs))]
-            text = f"at the end the accuracy is at 0.99 to stay {listing(late)} seeds"
+            counts = [share(step is not None for step in steps) for steps in (theirs, ours)]
+            text = f"{counts[0]} seeds end at {SOLVED} or above, {counts[1]} of the LSTM"
         else:
-            text = " and ".join(f"the {NAMES[model]} stays above 0.99 from update {min(steps)}--{max(steps)} on"
-                                for model, steps in (("LSTM", ours), ("PeepLSTM", theirs)))
-            apart = max(ours) < min(theirs) or max(theirs) < min(ours)
-            text += f", {'in' if apart else 'not in'} every pair of seeds the same one first"
+            text = (f"it stays above {SOLVED} from update {min(theirs)}--{max(theirs)} on, the LSTM from "
+                    f"{min(ours)}--{max(ours)}")
         found["binary/comparison"] = text
-        found["binary/losses"] = " and ".join(power(float(np.mean(loss))) for loss in (our_loss, their_loss))
+        found["binary/losses"] = " and ".join(power(float(np.mean(loss))) for loss in (their_loss, our_loss))
     return found
 
 
@@ -576,8 +573,8 @@ def benchmark_numbers(results):
         return {}
     plain, torchs = (listing(f"{ratio(row):.1f} ({row['model_type']})" for row in one) for ratio in (
         lambda row: row["autograd/bptt"], lambda row: 1 / row["bptt/torch"]))
-    return {"speed/sentence": f"on one thread, at $T = 100$, {plain} times as fast as the plain loop and {torchs} times "
-                              "as fast as PyTorch's own"}
+    return {"speed/sentence": f"on one thread, at $T = 100$, {plain} times as fast as the plain loop and {torchs} "
+                              "times as fast as PyTorch's own"}
 
 
 def longer_numbers(rows):
@@ -715,7 +712,7 @@ CLAIMS = {  # the name in \claim{…}: the result files it needs, and whether th
                                                   for model in ("RNN", "LSTM"))),
     "rate-decides": ("naive.csv smallstep.csv", lambda r: _longest(r, "smallstep.csv", "RNN")
                      >= 1.5 * _longest(r, "naive.csv", "RNN")),
-    "orthogonal-is-faster": ("rmsprop.csv smallstep.csv", lambda r: _orthogonal_is_faster(r)),
+    "orthogonal-is-faster": ("rmsprop.csv smallstep.csv", _orthogonal_is_faster),
     "raw-is-harder": ("official.csv", lambda r: "naive.csv" not in r or all(
         _longest(r, "official.csv", model) <= _longest(r, "naive.csv", model) for model in ("RNN", "LSTM"))),
     "momentum-suffices": ("optimizers.csv", _momentum_suffices),

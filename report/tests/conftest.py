@@ -48,7 +48,8 @@ def text_study(book="fables.txt"):
 def make_results(folder, optional=True):
     """Fill `folder` with results; without `optional` only those that the report cannot do without."""
     folder.mkdir(parents=True)
-    both = {("RNN", 5): 1.0, ("RNN", 30): 0.999, ("RNN", 40): 0.998, ("RNN", 50): 0.4, ("LSTM", 5): 1.0, ("LSTM", 100): 0.999}
+    both = {("RNN", 5): 1.0, ("RNN", 30): 0.999, ("RNN", 40): 0.998, ("RNN", 50): 0.4, ("LSTM", 5): 1.0,
+            ("LSTM", 100): 0.999}
     key = {("RNN", "raw", "h"): 0.5, ("RNN", "one-hot", "h"): 0.9, ("LSTM", "raw", "h"): 0.8,
            ("LSTM", "one-hot", "h"): 0.7, ("LSTM", "one-hot", "c"): 0.7, ("PeepLSTM", "one-hot", "c"): 0.8}
     tables_ = {"lengths.csv": sweep_rows(both), "gradients.csv": gradient_rows(key)}
