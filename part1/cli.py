@@ -1,32 +1,23 @@
-"""What every script of this repository shares: typed flags, one-line errors and exit statuses.
+"""What all scripts share: typed flags, errors of one line, exit statuses.
 
-A script is a `parse_args(argv)` and a function of the parsed flags, joined at its end by
-
-    if __name__ == "__main__":
-        sys.exit(cli.main(parse_args, train))
-
-| what happens                                                      | one line on standard error  | exit |
-| ----------------------------------------------------------------- | --------------------------- | ---- |
-| a wrong flag; `ValueError`, `OSError` or no memory before the run | what is wrong               | 2    |
-| `RunFailed`: a failure in the middle of a run                     | what happened, what is left | 1    |
-| `Interrupted`: Ctrl-C or SIGTERM                                  | how to go on                | 128 + the signal |
+A script is a `parse_args(argv)` and a `main(config)`, joined by `sys.exit(cli.main(parse_args, main))`. It exits with 2
+and one line on standard error for a wrong flag or file (`InputError`, `OSError`) or too little memory, with 1 for a
+failure in the middle of a run (`RunFailed`), and with 128 + the signal after Ctrl-C, SIGTERM or SIGHUP. Anything else
+is a bug and keeps its traceback.
 """
 import argparse
+import contextlib
 import math
+import operator
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
-from part1 import processes
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def tell(line):
-    """Print the line that says why this script ends: one line, however many processes run it."""
-    if processes.speaks():
-        print(line, file=sys.stderr)
+class InputError(ValueError):
+    """Something that the user gave is wrong: a flag, a file, an argument. The message is for people."""
 
 
 class RunFailed(Exception):
@@ -34,71 +25,61 @@ class RunFailed(Exception):
 
 
 class Interrupted(BaseException):
-    """A run that was told to stop and has saved its state. `signum` is the signal that said so.
+    """A script that the signal `signum` told to stop.
 
     No `Exception`, as KeyboardInterrupt is none: a library that catches those (tqdm does) must not swallow it.
     """
 
-    def __init__(self, message, signum=signal.SIGINT):
-        super().__init__(message)
-        self.signum = signum
+    def __init__(self, message, signum):
+        super().__init__(message, signum)
+        self.message, self.signum = message, signum
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """`--help` with every default, but where a flag has none or its help text tells it already."""
+    """`--help` with every default, except where a flag has none or its help text says it already."""
 
     def _get_help_string(self, action):
-        told = action.default is None or action.default is False or "(default:" in action.help
-        return action.help if told else super()._get_help_string(action)
+        silent = action.default is None or action.default is False or "(default:" in action.help
+        return action.help if silent else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` that shows defaults in `--help` and answers a wrong flag with one line, exit 2."""
+    """An `ArgumentParser` that shows defaults in `--help` and answers a wrong flag with one line and exit status 2."""
 
     def __init__(self, module, description):
         super().__init__(prog=f"python -m {module}", description=description, allow_abbrev=False,
                          formatter_class=Help)
 
-    def print_help(self, file=None):
-        if processes.FIRST:
-            super().print_help(file)
-
     def error(self, message):
-        tell(f"{self.prog}: error: {one_line(message)}")
+        print(f"{self.prog}: error: {one_line(message)}", file=sys.stderr)
         self.exit(2)
 
-    def parse(self, argv=None):
-        """Parse `argv` (default: the command line) and also note in `given` which flags were typed there."""
-        config = self.parse_args(argv)
-        untouched = object()  # argparse leaves alone what the namespace already holds: defaults stay `untouched`
-        typed = self.parse_args(argv, argparse.Namespace(**{name: untouched for name in vars(config)}))
-        config.given = sorted(name for name, value in vars(typed).items() if value is not untouched)
-        return config
-
-
-# Sizes beyond this fit into no memory, and float32 has no larger numbers.
-LARGEST = {int: 2**31 - 1, float: 3.4e38}
+    def parse_typed(self, argv=None):
+        """Parse `argv`; `typed` of the result is the set of flags that were given rather than left at their default."""
+        defaults = vars(self.parse_args([]))
+        config = self.parse_args(argv, argparse.Namespace(**dict.fromkeys(defaults, self)))  # self: not typed
+        typed = {name for name, value in vars(config).items() if value is not self}
+        return argparse.Namespace(**defaults | {name: getattr(config, name) for name in typed}, typed=typed)
 
 
 def number(kind, at_least=None, above=None, at_most=None, below=None, infinite=False):
-    """An argparse `type`: an `int` or `float` within bounds; NaN never, infinity only where `infinite`.
-
-    Without `at_most` the bound is `LARGEST`.
-    """
-    bounds = [f"at least {at_least}" if at_least is not None else "", f"above {above}" if above is not None else "",
-              f"at most {at_most}" if at_most is not None else "", f"below {below}" if below is not None else ""]
-    wanted = " ".join(["a whole number" if kind is int else "a number", " and ".join(filter(None, bounds))]).strip()
+    """An argparse `type`: an `int` or `float` within bounds; NaN never, infinity only where `infinite`."""
+    bounds = {"at least": (at_least, operator.ge), "above": (above, operator.gt), "at most": (at_most, operator.le),
+              "below": (below, operator.lt)}
+    bounds = {words: bound for words, bound in bounds.items() if bound[0] is not None}
+    wanted = " and ".join(f"{words} {limit}" for words, (limit, _) in bounds.items())
+    wanted = f"must be {'a whole number' if kind is int else 'a number'} {wanted}".rstrip()
+    largest = 2**31 - 1 if kind is int else 3.4e38  # larger sizes fit into no memory, larger floats into no float32
 
     def parse(text):
         try:
             value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"must be {wanted}, not {text!r}") from None
-        if (value != value or (abs(value) == math.inf and not infinite)
-                or (at_least is not None and value < at_least) or (above is not None and value <= above)
-                or (at_most is not None and value > at_most) or (below is not None and value >= below)):
-            raise argparse.ArgumentTypeError(f"must be {wanted}, not {text}")
-        if at_most is None and LARGEST[kind] < abs(value) < math.inf:
+            raise argparse.ArgumentTypeError(f"{wanted}, not {text!r}") from None
+        if (value != value or abs(value) == math.inf and not infinite
+                or not all(compare(value, limit) for limit, compare in bounds.values())):
+            raise argparse.ArgumentTypeError(f"{wanted}, not {text}")
+        if at_most is None and largest < abs(value) < math.inf:
             raise argparse.ArgumentTypeError(f"{text} is too large")
         return value
 
@@ -117,11 +98,9 @@ def path(text):
     return Path(text)
 
 
-def one_line(error):
-    """The message of `error` on a single line; an `OSError` as "reason: file"."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return " ".join(str(error).split())
+def cores():
+    """The number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def out_of_memory(error):
@@ -130,38 +109,65 @@ def out_of_memory(error):
         words in str(error) for words in ("out of memory", "allocate memory", "calculation overflowed"))
 
 
-def main(parse_args, function, argv=None, torchrun=False):
-    """Run `function(parse_args(argv))` as a script: returns the exit status, prints errors as one line.
+def foreseen(error):
+    """Whether the exception `error` is for people, who get one line; any other is a bug, which keeps its traceback."""
+    return isinstance(error, (InputError, OSError, RunFailed)) or out_of_memory(error)
 
-    With `torchrun` the script may be run by several processes together.
-    """
-    if processes.LAUNCHED and not torchrun:
-        tell("error: torchrun is for part2.train_text alone: start this script with python -m")
-        return 2
-    config = parse_args(argv)
+
+def one_line(error):
+    """The message of `error` on a single line; an `OSError` as "reason: file"."""
+    if out_of_memory(error):
+        return "this does not fit into memory"
+    if isinstance(error, OSError) and error.strerror:
+        error = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return " ".join(str(error).split())
+
+
+@contextlib.contextmanager
+def deferred_signals():
+    """Let signals that end a script wait; yields the list that they are added to. A second Ctrl-C does not wait."""
+    received, before = [], {}
+
+    def receive(signum, frame):
+        if signum == signal.SIGINT and signum in received:  # a cluster may well send the same SIGTERM twice
+            raise KeyboardInterrupt
+        received.append(signum)
+
+    if threading.current_thread() is threading.main_thread():  # signals are the main thread's
+        for signum in (getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)):
+            if signal.getsignal(signum) != signal.SIG_IGN:
+                before[signum] = signal.signal(signum, receive)
     try:
-        function(config)
+        yield received
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def stop(signum, frame):
+    """A signal handler that ends the script in order, as Ctrl-C does."""
+    raise Interrupted(f"{signal.Signals(signum).name} came", signum)
+
+
+def main(parse_args, function, argv=None):
+    """Run `function(parse_args(argv))` as a script: returns the exit status and prints errors as one line."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
+            signal.signal(getattr(signal, name), stop)
+    try:
+        function(parse_args(argv))
         sys.stdout.flush()
-        processes.end()
-    except (ValueError, OSError, RunFailed, Interrupted) as error:
-        if isinstance(error, BrokenPipeError):  # `… | head` has read enough: nothing is wrong
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        status = {RunFailed: 1, Interrupted: 128 + getattr(error, "signum", 0)}.get(type(error), 2)
-        word = "stopped" if isinstance(error, Interrupted) else "error"
-        tell(f"{word}: {one_line(error)}")
-        if isinstance(error, Interrupted):
-            processes.end()
-        return status
-    except (MemoryError, RuntimeError) as error:
-        if processes.peer_died(error):
-            tell("error: another process of this run could not be reached")
-            return 1
-        if not out_of_memory(error):
-            raise
-        tell("error: this does not fit into memory: choose smaller sizes")
-        return 2
+        return 0
+    except BrokenPipeError:  # `… | head` has read enough: nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Interrupted as error:
+        line, status = f"stopped: {one_line(error.message)}", 128 + error.signum
     except KeyboardInterrupt:  # outside a training loop there is nothing to save
-        tell("stopped: interrupted")
-        return 128 + signal.SIGINT
-    return 0
+        line, status = "stopped: interrupted", 128 + signal.SIGINT
+    except Exception as error:
+        if not foreseen(error):
+            raise
+        line, status = f"error: {one_line(error)}", 1 if isinstance(error, RunFailed) else 2
+    print(line, file=sys.stderr)
+    return status

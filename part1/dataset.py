@@ -9,20 +9,22 @@ import sys
 import torch
 from torch.utils.data import Dataset
 
+from part1.cli import InputError
+
 
 class PalindromeDataset(Dataset):
     """Decimal palindromes of length T = `seq_length`: the first ceil(T/2) digits are uniform on 0–9, the rest mirrors.
 
-    `ds[i]` is a fresh random example whatever `i` is. Raises `ValueError` for T < 2, which leaves nothing to read.
+    `ds[i]` is a fresh random example whatever `i` is. Raises `InputError` for T < 2, which leaves nothing to read.
     """
 
     alphabet = 10  # distinct input symbols: the width of a one-hot digit
     num_classes = 10
-    chance = 1 / 10  # accuracy of the best guess that has not looked
+    label_zero = 0  # the symbol whose label is 0
 
     def __init__(self, seq_length):
         if seq_length < 2:
-            raise ValueError(f"a palindrome has at least 2 digits, one to read and one to predict, not {seq_length}")
+            raise InputError(f"a palindrome has at least 2 digits, one to read and one to predict, not {seq_length}")
         self.seq_length = seq_length
         self.num_inputs = seq_length - 1
         free = (seq_length + 1) // 2
@@ -38,9 +40,9 @@ class PalindromeDataset(Dataset):
         return self.palindromes(1)[0]
 
     def batch(self, batch_size, generator=None):
-        """Draw a batch: digits (batch_size, T - 1) float32 and labels (batch_size,) int64."""
+        """Draw a batch: symbols (batch_size, num_inputs) float32 and labels (batch_size,) int64."""
         palindromes = self.palindromes(batch_size, generator, torch.float32)
-        return palindromes[:, :-1], palindromes[:, -1].long()
+        return palindromes[:, :-1], palindromes[:, -1].long() - self.label_zero
 
     def __len__(self):
         return sys.maxsize
@@ -51,7 +53,7 @@ class PalindromeDataset(Dataset):
 
 
 class BinaryPalindromeDataset(PalindromeDataset):
-    """Binary palindromes of the 2020 edition, from `seq_length` = L, an even number (else `ValueError`).
+    """Binary palindromes of the 2020 edition, from `seq_length` = L, an even number (else `InputError`).
 
     L/2 integers uniform on 0–8 are written in binary without leading zeros and concatenated; the string is reversed
     with probability 1/2, then mirrored, then padded on the left to 4L + 2 symbols: 0 is the pad, 1 stands for '0' and 2
@@ -61,14 +63,12 @@ class BinaryPalindromeDataset(PalindromeDataset):
 
     alphabet = 3
     num_classes = 2
-    chance = 2 / 3
-    # Row k holds the binary digits of the integer k, leading digit first; LENGTHS says how many of them count.
-    LENGTHS = torch.tensor([len(f"{k:b}") for k in range(9)])
-    BITS = torch.tensor([[int(bit) for bit in f"{k:b}".ljust(4, "0")] for k in range(9)])
+    label_zero = 1
+    CODES = torch.tensor([[" 01".index(bit) for bit in f"{k:4b}"] for k in range(9)])  # symbols of k; 0 for no bit
 
     def __init__(self, seq_length):
         if seq_length < 2 or seq_length % 2:
-            raise ValueError(f"the length L of a binary palindrome is an even number from 2 on, not {seq_length}")
+            raise InputError(f"the length L of a binary palindrome is an even number from 2 on, not {seq_length}")
         self.seq_length = seq_length
         self.num_inputs = 4 * seq_length + 1
 
@@ -76,26 +76,11 @@ class BinaryPalindromeDataset(PalindromeDataset):
         """Draw padded palindromes, a tensor (batch_size, 4L + 2) of `dtype`, from a CPU `generator`."""
         integers = torch.randint(9, (batch_size, self.seq_length // 2), generator=generator)
         reverse = torch.randint(2, (batch_size, 1), generator=generator).bool()
-        lengths = self.LENGTHS[integers]
-        ends = lengths.cumsum(dim=1)
-        total = ends[:, -1:]  # bits in the half string, different in each row
-        # Every integer offers four bits (batch, L/2, 4); the column of a bit is its place in the half string.
-        bit = torch.arange(4)
-        columns = ((ends - lengths).unsqueeze(2) + bit).flatten(1)
-        counts = (bit < lengths.unsqueeze(2)).flatten(1)
-        symbols = (self.BITS[integers].flatten(1) + 1).to(dtype)
-        columns = torch.where(reverse, total - 1 - columns, columns)
-        # Bits that do not count go to one spare column behind the palindrome, which is cut off again.
-        width = 4 * self.seq_length + 2
-        left = torch.where(counts, width - 2 * total + columns, width)
-        right = torch.where(counts, width - 1 - columns, width)
-        padded = torch.zeros(batch_size, width + 1, dtype=dtype)
-        return padded.scatter_(1, left, symbols).scatter_(1, right, symbols)[:, :width]
-
-    def batch(self, batch_size, generator=None):
-        """Draw a batch: symbols 0, 1, 2 (batch_size, 4L + 1) float32 and labels 0, 1 (batch_size,) int64."""
-        symbols, last = super().batch(batch_size, generator)
-        return symbols, last - 1
+        half = self.CODES[integers].flatten(1)
+        half = torch.where(reverse, half.flip(1), half)
+        whole = torch.cat([torch.zeros(batch_size, 2, dtype=torch.int64), half, half.flip(1)], dim=1)
+        order = whole.bool().argsort(dim=1, stable=True)  # all zeros to the left; the bits stay in order
+        return whole.gather(1, order).to(dtype)
 
 
 DATASETS = {"palindrome": PalindromeDataset, "binary_palindrome": BinaryPalindromeDataset}

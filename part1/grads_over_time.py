@@ -8,132 +8,124 @@ recorded for each t. The peephole LSTM passes on only c(t), so dL/dc(t) is drawn
 Writes `gradients.csv` (a row for each network, input, seed and t) and a figure into `--output`.
 """
 import sys
+from argparse import Namespace
+from itertools import product
 from pathlib import Path
 
-if not __package__:  # run as a file: the repository's root takes this folder's place on the path
+if not __package__:  # run as a file: import from the repository's root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from part1 import cli, run, train  # before torch, see part1/run.py
 import numpy as np
 import torch
+from torch.nn.functional import cross_entropy
 
-from part1 import bptt
+from part1 import cli, drawing, files, run, train
+from part1.cli import InputError
 from part1.dataset import make_dataset
-from report import style
 
-SCRIPT = "part1.grads_over_time"
+SEEDS = (0, 1, 2, 3, 4)
+RECURS = {"RNN": "h", "LSTM": "hc", "PeepLSTM": "c"}  # the states that carry a gradient: a peephole's h feeds nothing
+
+
+def gradients_through_time(model, x, labels):
+    """What reaches each state of a `RecurrentNetwork` when the cross-entropy of the last step is sent back.
+
+    Takes the network, a batch as its `forward` takes it, and labels, int64 (batch,). Returns a dict from the names of
+    the states to tensors (seq_length, batch, num_hidden): entry t - 1 of "h" is dL/dh(t), of "c" dL/dc(t), L being each
+    example's own loss. They are total derivatives: dL/dc(t) counts what c(t) does through h(t).
+    """
+    states = list(model.states(x))
+    loss = cross_entropy(model.output(states[-1][0]), labels, reduction="sum")
+    return {name: torch.stack(torch.autograd.grad(loss, tensors, retain_graph=True, materialize_grads=True))
+            for name, tensors in zip(model.state, zip(*states))}
+
+
+def untrained(palindrome_length=100, num_hidden=128, seeds=SEEDS, init="xavier", forget_bias=None,
+              models=tuple(train.MODELS)):
+    """Yield (flags of `part1.train`, network) for each network, raw and one-hot digits, and seed."""
+    for model_type, input_dim, seed in product(models, (1, 10), seeds):
+        flags = train.parse_args([])
+        flags.model_type, flags.input_dim, flags.init, flags.seed = model_type, input_dim, init, seed
+        flags.input_length, flags.num_hidden = palindrome_length - 1, num_hidden
+        flags.forget_bias = None if model_type == "RNN" else forget_bias
+        torch.manual_seed(seed)
+        yield flags, train.make_model(flags)
+
+
+def trained(checkpoints):
+    """Yield (flags of `part1.train`, network) for each checkpoint of `part1.train`."""
+    for path in checkpoints:
+        checkpoint = run.load_checkpoint(path, train.SCRIPT)
+        try:
+            flags = Namespace(**checkpoint["config"])
+            model = train.make_model(flags)
+            model.load_state_dict(checkpoint["parts"]["model"])
+        except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+            raise InputError(f"{path} does not hold a network: {cli.one_line(error)[:120]}") from None
+        yield flags, model
+
+
+def measure(networks, batch_size=128, device="cpu"):
+    """Rows of `gradients.csv`: for each network, input, state and t the mean over seeds and its spread.
+
+    `networks` are pairs (flags of `part1.train`, network), as `untrained` and `trained` yield them; `batch_size`
+    palindromes for each, over which the norms are averaged; `device` must have float64. `norm` is the geometric mean,
+    as norms span orders of magnitude, `factor` the geometric standard deviation.
+    """
+    logs = {}
+    for flags, model in networks:
+        dataset = make_dataset(flags.dataset, flags.input_length)
+        x, labels = dataset.batch(batch_size, run.generator(flags.seed, "gradient data"))
+        gradients = gradients_through_time(model.double().to(device), x.to(device), labels.to(device))
+        for state in RECURS[flags.model_type]:
+            norms = gradients[state].norm(dim=2).mean(dim=1).cpu().numpy()
+            key = flags.model_type, "raw" if flags.input_dim == 1 else "one-hot", state
+            logs.setdefault(key, []).append(np.log(np.maximum(norms, 1e-300)))
+    rows = []
+    for (model_type, digits, state), curves in logs.items():
+        if len({len(curve) for curve in curves}) > 1:
+            raise InputError("checkpoints of one kind of network must have the same palindrome length")
+        mean, spread = np.mean(curves, axis=0), np.std(curves, axis=0, ddof=1) if len(curves) > 1 else 0 * curves[0]
+        rows += [{"model_type": model_type, "input": digits, "state": state, "t": t + 1, "seeds": len(curves),
+                  "norm": f"{np.exp(mean[t]):.6g}", "factor": f"{np.exp(spread[t]):.6g}"} for t in range(len(mean))]
+    return rows
 
 
 def parse_args(argv=None):
     """Parse the flags of `python -m part1.grads_over_time`."""
-    parser = cli.Parser(SCRIPT, "Plot the norm of dL/dh(t) and dL/dc(t) against the time step t.")
+    parser = cli.Parser("part1.grads_over_time", "Plot the norm of dL/dh(t) and dL/dc(t) against the time step t.")
     add = parser.add_argument
     add("--palindrome_length", type=cli.number(int, at_least=2), default=100, metavar="T", help="length T")
     add("--num_hidden", type=cli.positive_int, default=128, help="hidden units")
     add("--init", choices=train.INITS, default="xavier", help="initial weights of the untrained networks")
     add("--forget_bias", type=train.forget_bias, metavar="VALUE|chrono", help="of the untrained LSTMs (default: 0)")
-    add("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2, 3, 4], metavar="SEED",
+    add("--seeds", nargs="+", type=cli.seed, default=list(SEEDS), metavar="SEED",
         help="networks and palindromes to average over")
     add("--batch_size", type=cli.positive_int, default=128, help="palindromes for each seed")
-    add("--checkpoint", type=Path, nargs="+", help="trained networks (of part1.train), instead of untrained ones")
+    add("--checkpoint", type=cli.path, nargs="+", help="trained networks (of part1.train), instead of untrained ones")
     add("--device", default="cpu", help="cpu, cuda or cuda:N (it computes in float64, which mps does not have)")
-    add("--output", type=cli.path, default=cli.ROOT / "runs" / "gradients", help="folder for the table and the figure")
-    return parser.parse(argv)
-
-
-def gradient_norms(model, digits, labels):
-    """Norms of the gradients that reach each state of a `RecurrentNetwork`, averaged over the batch.
-
-    Args:
-        model: the network, in the precision to compute in.
-        digits, labels: a batch as its dataset draws it.
-
-    Returns a dict from the names of the states ("h", "c") to arrays (seq_length,): entry t - 1 is the mean over the
-    examples of the Euclidean norm of dL/dh(t), L being each example's own loss. The gradient is the total one: it
-    counts all that a state feeds from t on.
-    """
-    gradients = bptt.gradients_through_time(model, digits, labels)
-    return {name: gradient.norm(dim=2).mean(dim=1).cpu().numpy() for name, gradient in gradients.items()}
-
-
-def networks(config):
-    """Yield (flags of `part1.train`, network) for each network to look at."""
-    if config.checkpoint:
-        yield from map(train.load, config.checkpoint)
-        return
-    for model_type in train.MODELS:
-        for input_dim in (1, 10):
-            for seed in config.seeds:
-                argv = ["--model_type", model_type, "--input_dim", str(input_dim), "--init", config.init, "--seed",
-                        str(seed), "--input_length", str(config.palindrome_length - 1), "--num_hidden",
-                        str(config.num_hidden)]
-                if config.forget_bias is not None and model_type != "RNN":
-                    argv += ["--forget_bias", str(config.forget_bias)]
-                flags = train.parse_args(argv)
-                torch.manual_seed(seed)
-                yield flags, train.make_model(flags, "cpu")
-
-
-def measure(config):
-    """Rows of `gradients.csv`: for each network, input, state and t the mean over seeds and its spread.
-
-    Both are taken of the logarithm, as the norms span orders of magnitude: `norm` is the geometric mean and `factor`
-    the geometric standard deviation (1 for a single seed).
-    """
-    device = run.choose_device(config.device)
-    if device.type == "mps":
-        raise ValueError("mps has no float64, which these gradients need: choose another --device")
-    found = {}
-    for flags, model in networks(config):
-        dataset = make_dataset(flags.dataset, flags.input_length)
-        batch = dataset.batch(config.batch_size, run.generator(flags.seed, "gradient data"))
-        norms = gradient_norms(model.double().to(device), *(tensor.to(device) for tensor in batch))
-        for state in {"RNN": "h", "LSTM": "hc", "PeepLSTM": "c"}[flags.model_type]:  # a peephole h feeds nothing
-            key = flags.model_type, "raw" if flags.input_dim == 1 else "one-hot", state
-            found.setdefault(key, []).append(np.log(np.maximum(norms[state], 1e-300)))
-    rows = []
-    for (model_type, digits, state), logs in found.items():
-        if len({len(log) for log in logs}) > 1:
-            raise ValueError("checkpoints of one kind of network must have the same palindrome length")
-        spread = np.std(logs, axis=0, ddof=1) if len(logs) > 1 else np.zeros(len(logs[0]))
-        rows += [{"model_type": model_type, "input": digits, "state": state, "t": t + 1, "seeds": len(logs),
-                  "norm": f"{np.exp(mean):.6g}", "factor": f"{np.exp(sd):.6g}"}
-                 for t, (mean, sd) in enumerate(zip(np.mean(logs, axis=0), spread))]
-    return rows
-
-
-def draw(rows, path, sources=()):
-    """Draw `rows` of `gradients.csv`: a panel for dL/dh(t) and one for dL/dc(t), where there are any, on a log axis."""
-    states = [state for state in "hc" if any(row["state"] == state for row in rows)]
-    figure, panels = style.plt.subplots(1, len(states), sharey=True, squeeze=False, figsize=(style.WIDTH, 3))
-    for axes, state in zip(panels[0], states):
-        for model_type, digits in dict.fromkeys((row["model_type"], row["input"]) for row in rows
-                                                if row["state"] == state):
-            curve = [row for row in rows if (row["model_type"], row["input"], row["state"])
-                     == (model_type, digits, state)]
-            t = [int(row["t"]) for row in curve]
-            norm, factor = (np.array([float(row[name]) for row in curve]) for name in ("norm", "factor"))
-            color = style.MODEL_COLORS[model_type]
-            axes.plot(t, norm, color=color, linestyle="-" if digits == "one-hot" else ":",
-                      label=f"{model_type}, {digits} digits")
-            axes.fill_between(t, norm / factor, norm * factor, color=color, alpha=0.2, linewidth=0)
-        axes.set(xlabel="time step $t$", ylabel=rf"$\Vert\partial L / \partial {state}^{{(t)}}\Vert$", yscale="log")
-    lines = {line.get_label(): line for axes in panels[0] for line in axes.get_lines()}
-    figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=3)
-    return style.save(figure, path, sources)
+    add("--output", type=cli.path, default=files.ROOT / "runs" / "gradients", help="folder for table and figure")
+    return parser.parse_args(argv)
 
 
 def main(config):
-    rows = measure(config)
+    device = run.choose_device(config.device)
+    if device.type == "mps":
+        raise InputError("mps has no float64, which these gradients need: choose another --device")
+    networks = trained(config.checkpoint) if config.checkpoint else untrained(
+        config.palindrome_length, config.num_hidden, config.seeds, config.init, config.forget_bias)
+    rows = measure(networks, config.batch_size, device)
     config.output.mkdir(parents=True, exist_ok=True)
     table = config.output / "gradients.csv"
-    run.write_csv(table, rows)
+    files.write_csv(table, rows)
+    curves = {}
+    for row in rows:
+        curves.setdefault((row["model_type"], row["input"], row["state"]), []).append(float(row["norm"]))
     print(f"{'network':10}{'digits':9}{'state':7}{'first step':>12}{'last step':>12}")
-    for first, last in zip((row for row in rows if row["t"] == 1),
-                           (row for row, after in zip(rows, rows[1:] + [{"t": 1}]) if after["t"] == 1)):
-        print(f"{first['model_type']:10}{first['input']:9}{first['state']:7}"
-              f"{float(first['norm']):12.1e}{float(last['norm']):12.1e}")
-    print(f"figure: {run.shorter(draw(rows, config.output / 'gradients', [table]))}")
+    for (model_type, digits, state), norms in curves.items():
+        print(f"{model_type:10}{digits:9}{state:7}{norms[0]:12.1e}{norms[-1]:12.1e}")
+    title = "trained" if config.checkpoint else "untrained"
+    print(f"figure: {files.display(drawing.gradients({title: rows}, config.output / 'gradients', [table]))}")
 
 
 if __name__ == "__main__":

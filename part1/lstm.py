@@ -9,13 +9,13 @@ class LSTM(RecurrentNetwork):
     """The long short-term memory: c(t) carries what is remembered past the nonlinearities, the gates decide what.
 
     Parameters W_*x, W_*h, b_* for * in g, i, f, o, then W_ph, b_p: 4(nd + n² + n) in the cell. For the arguments see
-    `RecurrentNetwork`. Without a positive forget bias it forgets half of c at every step (`part1.init`).
+    `RecurrentNetwork`. Without a positive forget bias it forgets half of c at every step (`initialize`).
     """
 
     gates = "gifo"
     recurrent = "gifo"
     state = ("h", "c")
-    unrolled = bptt.UnrolledLSTM
+    fast = bptt.LSTM
 
     def step(self, x, h, c):
         g = torch.tanh(x @ self.W_gx.T + h @ self.W_gh.T + self.b_g)  # (4)

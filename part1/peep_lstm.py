@@ -15,7 +15,7 @@ class PeepLSTM(RecurrentNetwork):
     gates = "fioc"
     recurrent = "fio"
     state = ("h", "c")
-    unrolled = bptt.UnrolledPeepLSTM
+    fast = bptt.PeepLSTM
 
     def step(self, x, h, c):
         f = torch.sigmoid(x @ self.W_fx.T + c @ self.W_fh.T + self.b_f)

@@ -1,15 +1,17 @@
-"""What the three networks of Part 1 have in common: parameters by the equations' names, input, unrolling, output.
+"""What the networks of Part 1 have in common: parameters by the equations' names, initial weights, input, output.
 
 A network subclasses `RecurrentNetwork`, says which gates it has, and writes its equations in `step(x, *state)`: from
 x(t), (batch, input_dim), and the state at t-1, each (batch, num_hidden), to the state at t, of which h comes first.
-That is all there is to a cell: `part1.bptt` only computes the same faster, and `--backward autograd` does without it.
-Nothing here or there is a `torch.nn` layer or cell: only `nn.Parameter` and elementary tensor operations.
+That is its definition; `part1.bptt` computes the same faster, with derivatives by hand. Nothing here or there is a
+`torch.nn` layer or cell: only `nn.Parameter` and elementary tensor operations.
 """
 import torch
 from torch import nn
 
 from part1 import bptt
-from part1.init import initialize
+from part1.cli import InputError
+
+INITS = ("xavier", "kaiming", "orthogonal")
 
 
 class RecurrentNetwork(nn.Module):
@@ -22,14 +24,14 @@ class RecurrentNetwork(nn.Module):
         num_classes: width of the output.
         device: where the parameters live.
 
-    Raises `ValueError` for sizes below 1. Matrices start as Xavier and biases at zero (`part1.init` has other choices).
+    Raises `InputError` for sizes below 1. Matrices start as Xavier and biases at zero; see `initialize`.
     """
 
     gates = ""  # the letters * of W_*x (num_hidden, input_dim) and b_* (num_hidden,), in the order of the parameters
     recurrent = ""  # those among them with a W_*h (num_hidden, num_hidden)
     state = ("h",)  # names of what `step` passes on
-    unrolled = None  # the class in `part1.bptt` that holds the derivatives of `step`; without one autograd finds them
-    backward_pass = "bptt"  # "autograd" runs `step` even so
+    fast = None  # the class in `part1.bptt` with the same equations; without one autograd differentiates `step`
+    backward_pass = "bptt"  # "autograd" runs `step` in any case
 
     def __init__(self, seq_length, input_dim, num_hidden, num_classes, device="cpu"):
         super().__init__()
@@ -37,7 +39,7 @@ class RecurrentNetwork(nn.Module):
         for name, size in dict(seq_length=seq_length, input_dim=input_dim, num_hidden=num_hidden,
                                num_classes=num_classes).items():
             if size < 1:
-                raise ValueError(f"{name} must be at least 1, not {size}")
+                raise InputError(f"{name} must be at least 1, not {size}")
         shapes = {}
         for gate in self.gates:
             shapes[f"W_{gate}x"] = (num_hidden, input_dim)
@@ -47,39 +49,77 @@ class RecurrentNetwork(nn.Module):
         shapes |= {"W_ph": (num_classes, num_hidden), "b_p": (num_classes,)}
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device)))
-        initialize(self)
+        self.initialize()
 
-    def forward(self, x, trace=None):
-        """Logits p(T) of the last step, (batch, num_classes).
+    @torch.no_grad()
+    def initialize(self, scheme="xavier", forget_bias=None):
+        """Draw all parameters anew, each gate's matrix by itself, from torch's global generator.
+
+        This decides more than the architecture: with Xavier weights and zero biases an LSTM remembers no better than
+        the vanilla RNN, with chrono biases it remembers hundreds of steps.
 
         Args:
-            x: digits, (batch, seq_length) or (batch, seq_length, 1); with input_dim > 1 also vectors as they are, float
-                (batch, seq_length, input_dim).
-            trace: a list to which the state of each step is appended, a tuple as in `state`; autograd then finds the
-                gradients.
+            scheme: "xavier" (uniform; Glorot & Bengio, AISTATS 2010), "kaiming" (normal, standard deviation
+                1/sqrt(fan_in); He et al., ICCV 2015, for a gain of 1) or "orthogonal" (recurrent matrices W_*h
+                orthogonal, Saxe et al., ICLR 2014, the others Xavier).
+            forget_bias: None leaves all biases zero; a number is b_f; "chrono" draws b_f = log U(1, T - 1) and sets
+                b_i = -b_f (Tallec & Ollivier, ICLR 2018), T - 1 being the number of inputs.
 
-        Raises `ValueError` for other shapes, and for digits outside 0 … input_dim - 1 where they become one-hot.
+        Raises `InputError` for an unknown scheme and for `forget_bias` on a network without a forget gate.
         """
+        if scheme not in INITS:
+            raise InputError(f"the initialization is one of {', '.join(INITS)}, not {scheme!r}")
+        if forget_bias is not None and "f" not in self.gates:
+            raise InputError("--forget_bias: a vanilla RNN has no forget gate")
+        for name, parameter in self.named_parameters():
+            if name.startswith("b_"):
+                parameter.zero_()
+            elif scheme == "kaiming":
+                nn.init.kaiming_normal_(parameter, nonlinearity="linear")
+            elif scheme == "orthogonal" and name.endswith("h") and name != "W_ph":
+                nn.init.orthogonal_(parameter)
+            else:
+                nn.init.xavier_uniform_(parameter)
+        if forget_bias == "chrono":
+            self.b_f.copy_(torch.empty_like(self.b_f).uniform_(1, max(1, self.seq_length)).log_())
+            self.b_i.copy_(-self.b_f)
+        elif forget_bias is not None:
+            self.b_f.fill_(forget_bias)
+
+    def forward(self, x):
+        """Logits p(T) of the last step, (batch, num_classes).
+
+        `x` holds digits, (batch, seq_length) or (batch, seq_length, 1); with input_dim > 1 also vectors as they are,
+        float (batch, seq_length, input_dim). Raises `InputError` for other shapes, and for digits outside
+        0 … input_dim - 1 where they become one-hot.
+        """
+        if self.fast and self.backward_pass == "bptt" and not x.requires_grad:
+            cell = {name: weight for name, weight in self.named_parameters() if name not in ("W_ph", "b_p")}
+            return self.output(bptt.last_hidden(self.fast, self.encode(x), cell))
+        for h, *_ in self.states(x):
+            pass
+        return self.output(h)
+
+    def states(self, x):
+        """Yield the state after each step, a tuple as `state` names it, of tensors (batch, num_hidden)."""
         x = self.encode(x)
-        if trace is None and self.unrolled and self.backward_pass == "bptt":
-            h = bptt.last_hidden(self, x)
-        else:
-            state = [x.new_zeros(len(x), self.num_hidden) for _ in self.state]
-            for x_t in x.unbind(dim=1):
-                state = self.step(x_t, *state)
-                if trace is not None:
-                    trace.append(state)
-            h = state[0]
+        state = [x.new_zeros(len(x), self.num_hidden) for _ in self.state]
+        for x_t in x.unbind(dim=1):
+            state = self.step(x_t, *state)
+            yield state
+
+    def output(self, h):
+        """Logits, (batch, num_classes), of a hidden state (batch, num_hidden)."""
         return h @ self.W_ph.T + self.b_p  # (2), (10)
 
     def encode(self, x):
         """Digits or vectors, shaped as `forward` takes them, to inputs (batch, seq_length, input_dim)."""
         shape = tuple(x.shape)
         if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, self.input_dim)):
-            raise ValueError(f"inputs are (batch, {self.seq_length}), (batch, {self.seq_length}, 1) or "
+            raise InputError(f"inputs are (batch, {self.seq_length}), (batch, {self.seq_length}, 1) or "
                              f"(batch, {self.seq_length}, {self.input_dim}), not {shape}")
         if shape[1] != self.seq_length:
-            raise ValueError(f"this network reads {self.seq_length} inputs, not {shape[1]}")
+            raise InputError(f"this network reads {self.seq_length} inputs, not {shape[1]}")
         dtype = self.W_ph.dtype
         if len(shape) == 3 and shape[2] == self.input_dim:
             return x.to(dtype)
@@ -89,5 +129,5 @@ class RecurrentNetwork(nn.Module):
         digits = x.reshape(shape[:2]).T.contiguous().unsqueeze(1)
         one_hot = digits == torch.arange(self.input_dim, device=x.device).unsqueeze(1)
         if not one_hot.any(dim=1).all():
-            raise ValueError(f"a digit is none of 0 … {self.input_dim - 1}, so it has no one-hot vector of that width")
+            raise InputError(f"a digit is none of 0 … {self.input_dim - 1}, so it has no one-hot vector of that width")
         return one_hot.to(dtype).permute(2, 0, 1)

@@ -10,21 +10,23 @@ import sys
 from argparse import ArgumentTypeError
 from pathlib import Path
 
-if not __package__:  # run as a file: the repository's root takes this folder's place on the path
+if not __package__:  # run as a file: import from the repository's root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from part1 import cli, run  # before torch, see there
 import torch
 from torch.nn.functional import cross_entropy
 
+from part1 import cli, files, run
+from part1.cli import InputError
 from part1.dataset import DATASETS, make_dataset
-from part1.init import INITS, initialize
 from part1.lstm import LSTM
 from part1.peep_lstm import PeepLSTM
+from part1.recurrent import INITS
 from part1.vanilla_rnn import VanillaRNN
 
 SCRIPT = "part1.train"
 MODELS = {"RNN": VanillaRNN, "LSTM": LSTM, "PeepLSTM": PeepLSTM}
+OPTIMIZERS = {"rmsprop": torch.optim.RMSprop, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
 def forget_bias(text):
@@ -35,8 +37,8 @@ def forget_bias(text):
         raise ArgumentTypeError(f"must be a number or chrono, not {text}") from None
 
 
-def parse_args(argv=None):
-    """Parse the flags of `python -m part1.train`; a wrong one ends in one line and exit status 2."""
+def make_parser():
+    """The parser of this script's flags."""
     parser = cli.Parser(SCRIPT, "Train a recurrent network to predict the last symbol of a palindrome.")
     add = parser.add_argument
     add("--model_type", choices=MODELS, default="RNN", help="network")
@@ -50,8 +52,8 @@ def parse_args(argv=None):
     add("--init", choices=INITS, default="xavier", help="initial weights; orthogonal: of the recurrent matrices")
     add("--forget_bias", type=forget_bias, metavar="VALUE|chrono",
         help="initial bias of the forget gate: a number, or chrono for memories of all lengths up to T (default: 0)")
-    add("--batch_size", type=cli.positive_int, default=128, help="palindromes an update")
-    add("--optimizer", choices=["rmsprop", "adam", "sgd"], default="rmsprop", help="optimizer")
+    add("--batch_size", type=cli.positive_int, default=128, help="palindromes per update")
+    add("--optimizer", choices=OPTIMIZERS, default="rmsprop", help="optimizer")
     add("--learning_rate", type=cli.number(float, above=0, at_most=1e6), default=1e-3, help="step size")
     add("--momentum", type=cli.number(float, at_least=0, at_most=1), default=0.9, help="of sgd; the others ignore it")
     add("--max_norm", type=cli.positive_float, default=10.0, help="clip the norm of the gradient to this")
@@ -62,48 +64,47 @@ def parse_args(argv=None):
     add("--target_accuracy", type=cli.number(float, above=0, at_most=1),
         help="stop when two evaluations in a row reach this (default: train to the end)")
     run.add_flags(parser, train_steps=10_000)
-    config = parser.parse(argv)
+    return parser
+
+
+def parse_args(argv=None):
+    """Parse the flags of `python -m part1.train`; a wrong one ends in one line and exit status 2."""
+    parser = make_parser()
+    config = parser.parse_typed(argv)
     try:
-        dataset = make_dataset(config.dataset, config.input_length)
-    except ValueError as error:
-        parser.error(f"--input_length: {error}")
-    if config.num_classes is None:
-        config.num_classes = dataset.num_classes
-    if config.num_classes < dataset.num_classes:
-        parser.error(f"--num_classes must be at least the dataset's {dataset.num_classes}, not {config.num_classes}")
-    if config.input_dim not in (1, dataset.alphabet):
-        parser.error(f"--input_dim is 1 or {dataset.alphabet} for this dataset, not {config.input_dim}")
-    if config.forget_bias is not None and config.model_type == "RNN":
-        parser.error("--forget_bias: a vanilla RNN has no forget gate")
+        if not config.resume:  # else the run has its flags, which `run.begin` compares
+            complete(config)
+    except InputError as error:
+        parser.error(error)
     return config
 
 
-def make_model(config, device):
+def complete(config):
+    """Fill in what the flags `config` leave to the dataset; `InputError` for flags that do not fit together."""
+    dataset = make_dataset(config.dataset, config.input_length)
+    if config.num_classes is None:
+        config.num_classes = dataset.num_classes
+    if config.num_classes < dataset.num_classes:
+        raise InputError(f"--num_classes is at least the dataset's {dataset.num_classes}, not {config.num_classes}")
+    if config.input_dim not in (1, dataset.alphabet):
+        raise InputError(f"--input_dim is 1 or {dataset.alphabet} for this dataset, not {config.input_dim}")
+    if config.forget_bias is not None and config.model_type == "RNN":
+        raise InputError("--forget_bias: a vanilla RNN has no forget gate")
+
+
+def make_model(config, device="cpu"):
     """The network that `config` describes, its weights drawn from torch's global generator on the CPU."""
-    network = MODELS[config.model_type](make_dataset(config.dataset, config.input_length).num_inputs, config.input_dim,
-                                        config.num_hidden, config.num_classes)
-    initialize(network, config.init, config.forget_bias)
-    return network.to(device)
-
-
-def load(path):
-    """The flags and the trained network of a checkpoint of this script; `ValueError` when it is none."""
-    checkpoint = run.load_checkpoint(path, SCRIPT)
-    try:
-        config = run.settings_of(checkpoint)
-        model = make_model(config, "cpu")
-        model.load_state_dict(checkpoint["parts"]["model"])
-    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
-        raise ValueError(f"{path} does not hold a network: {cli.one_line(error)[:120]}") from None
-    return config, model
+    model = MODELS[config.model_type](make_dataset(config.dataset, config.input_length).num_inputs, config.input_dim,
+                                      config.num_hidden, config.num_classes)
+    model.initialize(config.init, config.forget_bias)
+    model.backward_pass = config.backward
+    return model.to(device)
 
 
 def make_optimizer(config, parameters):
-    """The `torch.optim` optimizer that `config` names; foreach: one call for all parameters, to the same bits."""
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum, foreach=True)
-    return {"rmsprop": torch.optim.RMSprop, "adam": torch.optim.Adam}[config.optimizer](
-        parameters, lr=config.learning_rate, foreach=True)
+    """The `torch.optim` optimizer that `config` names, which updates all parameters in one call (foreach)."""
+    momentum = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
+    return OPTIMIZERS[config.optimizer](parameters, lr=config.learning_rate, foreach=True, **momentum)
 
 
 @torch.no_grad()
@@ -130,20 +131,19 @@ def train(config, quiet=False):
 
     Returns a dict: `steps`, `loss` (of the last batch, nats), `eval_loss`, `accuracy` (last evaluation),
     `best_accuracy`, `steps_to_target` (None if not reached), `seconds` and `folder`.
-    Raises `ValueError` or `OSError` before anything is written, `cli.RunFailed` or `cli.Interrupted` afterwards.
+    Raises `InputError` or `OSError` before anything is written, `cli.RunFailed` or `cli.Interrupted` afterwards.
     """
-    current = run.Run(SCRIPT, config, quiet)
-    config, device = current.config, current.device
+    config, device = run.begin(SCRIPT, config)
     dataset = make_dataset(config.dataset, config.input_length)
     model = make_model(config, device)
-    model.backward_pass = config.backward
     optimizer = make_optimizer(config, model.parameters())
     training_data = run.generator(config.seed, "training data")
     eval_digits, eval_labels = (tensor.to(device) for tensor in dataset.batch(
         config.eval_size, run.generator(config.seed, "evaluation data")))
 
-    with current.keep(rows_every=[config.eval_every], model=model, optimizer=optimizer, training_data=training_data):
-        for step in current.steps():
+    parts = {"model": model, "optimizer": optimizer, "training_data": training_data}
+    with run.open_run(SCRIPT, config, parts, every=[config.eval_every], quiet=quiet) as current:
+        for step in current.updates():
             if steps_to_target(current.rows, config.target_accuracy):
                 break
             digits, labels = dataset.batch(config.batch_size, training_data)
@@ -151,14 +151,14 @@ def train(config, quiet=False):
             optimizer.zero_grad()
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_norm)
-            current.check_finite(loss=loss.item(), gradient=norm.item())
+            current.check_finite(step, loss=loss.item(), gradient=norm.item())
             optimizer.step()
 
-            if current.due(config.eval_every):
+            if run.due(step, config, config.eval_every):
                 eval_loss, accuracy = evaluate(model, eval_digits, eval_labels)
-                current.check_finite(evaluation_loss=eval_loss)
-                current.log(loss=loss.item(), eval_loss=eval_loss, accuracy=accuracy)
-                current.save()
+                current.check_finite(step, evaluation_loss=eval_loss)
+                current.log(step, loss=loss.item(), eval_loss=eval_loss, accuracy=accuracy)
+                current.save(step)
 
     last = current.rows[-1]
     return {"steps": last["step"], "loss": last["loss"], "eval_loss": last["eval_loss"], "accuracy": last["accuracy"],
@@ -170,7 +170,7 @@ def train(config, quiet=False):
 def main(config):
     result = train(config)
     print(f"accuracy {result['accuracy']:.4f} (best {result['best_accuracy']:.4f}) after {result['steps']} updates; "
-          f"run in {run.shorter(result['folder'])}")
+          f"run in {files.display(result['folder'])}")
 
 
 if __name__ == "__main__":

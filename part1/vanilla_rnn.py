@@ -6,14 +6,14 @@ from part1.recurrent import RecurrentNetwork
 
 
 class VanillaRNN(RecurrentNetwork):
-    """The vanilla recurrent network: all it knows passes through one tanh a step, so its memory fades.
+    """The vanilla recurrent network: all it knows passes through one tanh per step, so its memory fades.
 
     Parameters W_hx, W_hh, b_h, W_ph, b_p; for the arguments see `RecurrentNetwork`.
     """
 
     gates = "h"
     recurrent = "h"
-    unrolled = bptt.UnrolledRNN
+    fast = bptt.RNN
 
     def step(self, x, h):
         h = torch.tanh(x @ self.W_hx.T + h @ self.W_hh.T + self.b_h)  # (1)

@@ -8,40 +8,57 @@ The temperature tau multiplies the logits: 0 is uniform, 1 the model, infinity g
 """
 import math
 import sys
+from argparse import Namespace
 from pathlib import Path
 
-if not __package__:  # run as a file: the repository's root takes this folder's place on the path
+if not __package__:  # run as a file: import from the repository's root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from part1 import cli, run  # before torch, see part1/run.py
 import torch
 
-from part2.model import Stepper, load
+from part1 import cli, run
+from part1.cli import InputError
+from part2.dataset import Vocabulary
+from part2.model import make_model
 
-# Every forward pass has this many rows, whether they are needed or not: another number of rows would round the logits
-# differently, and a sample would depend on how many others are drawn beside it.
+# Rows of every forward pass, needed or not: another number would round the logits differently, and a sample would
+# depend on how many others are drawn beside it.
 ROWS = 64
 
 
-def check_temperature(temperature):
-    """Raise `ValueError` unless `temperature` is None (greedy) or a number from 0 on, infinity included."""
-    if temperature is not None and not temperature >= 0:
-        raise ValueError(f"the temperature is 0 (uniform) or more, up to inf (greedy), not {temperature}")
+def load(path, device="cpu"):
+    """Network (in evaluation mode) and `Vocabulary` of a checkpoint of `part2.train_text`; `InputError` for others."""
+    checkpoint = run.load_checkpoint(path, "part2.train_text")
+    try:
+        vocabulary = Vocabulary(checkpoint["extra"]["vocabulary"])
+        model = make_model(Namespace(**checkpoint["config"]), vocabulary.vocab_size, device)
+        model.load_state_dict(checkpoint["parts"]["model"])
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{path} does not hold a text model: {cli.one_line(error)[:120]}") from None
+    return model.eval(), vocabulary
+
+
+def encode_prompt(vocabulary, prompt, length):
+    """The prompt as int64 (characters,); `InputError` when it does not fit into `length`."""
+    if len(prompt) > length:
+        raise InputError(f"the prompt has {len(prompt)} characters, more than the length {length}")
+    return vocabulary.encode(prompt)
 
 
 def sample(logits, temperature, uniform):
-    """Draw one class a row from softmax(tau x), the assignment's tempered softmax (Goodfellow et al., section 17.5.1).
+    """Draw a class per row from softmax(tau x), the assignment's tempered softmax (Goodfellow et al., section 17.5.1).
 
     Args:
         logits: x, (batch, classes).
-        temperature: tau, multiplies the logits; None or infinity takes the largest.
+        temperature: tau, 0 or more (else `InputError`); None or infinity takes the largest logit.
         uniform: random numbers in [0, 1), float64 (batch,); each is looked up in its row's cumulative distribution.
 
-    Returns int64 (batch,). Raises `ValueError` for a negative or NaN temperature.
+    Returns int64 (batch,).
     """
-    check_temperature(temperature)
-    if temperature is None or math.isinf(temperature):
+    if temperature in (None, math.inf):
         return logits.argmax(dim=1)
+    if not temperature >= 0:
+        raise InputError(f"the temperature is 0 (uniform) or more, up to inf (greedy), not {temperature}")
     x = logits.double()
     x = temperature * (x - x.amax(dim=1, keepdim=True))  # the largest becomes 0: no overflow, however large tau is
     cumulative = x.exp().cumsum(dim=1)  # its last entry is the softmax's denominator
@@ -49,14 +66,12 @@ def sample(logits, temperature, uniform):
     return torch.searchsorted(cumulative, uniform.unsqueeze(1) * cumulative[:, -1:], right=True).squeeze(1)
 
 
-def random_numbers(vocab_size, length, first, count, seed):
-    """First characters, int64 (count,), and uniform numbers, float64 (count, length), for samples `first` … ."""
-    streams = [run.generator(seed, f"sample {k}") for k in range(first, first + count)]
-    characters = torch.cat([torch.randint(vocab_size, (1,), generator=stream) for stream in streams])
-    uniform = torch.empty(count, length, dtype=torch.float64)  # all at once: too much memory is an error right here
-    for row, stream in zip(uniform, streams):
-        row.uniform_(generator=stream)
-    return characters, uniform
+def random_numbers(seed, first, length):
+    """Uniform numbers for the samples `first`, `first` + 1, …: float64 (ROWS, length), one per character."""
+    uniform = torch.empty(ROWS, length, dtype=torch.float64)
+    for k, row in enumerate(uniform, first):
+        row.uniform_(generator=run.generator(seed, f"sample {k}"))
+    return uniform
 
 
 @torch.inference_mode()
@@ -64,36 +79,32 @@ def generate(model, vocabulary, length, prompt="", temperature=None, num_samples
     """Write `num_samples` texts of `length` characters, the prompt included.
 
     Args:
-        model: a `TextGenerationModel`; its state is carried, so that a character costs one step.
+        model: a `TextGenerationModel`; its state is carried, so that each character costs one step.
         vocabulary: a `TextDataset`, or anything with `vocab_size`, `encode` and `convert_to_string`.
         prompt: how each text begins; an empty one lets each begin with a character drawn uniformly.
         temperature: tau, see `sample`; None is greedy.
         generator: a `torch.Generator`; sample k depends on its seed and on k alone. None: torch's own randomness.
 
-    Returns a list of `str`. Raises `ValueError` for a prompt that is longer than `length` or has unknown characters, a
-    length or number below 1, and a negative or NaN temperature.
+    Returns a list of `str`. Raises `InputError` for a prompt that is longer than `length` or has unknown characters,
+    and for a length, number or temperature out of range.
     """
-    check_temperature(temperature)
     if length < 1 or num_samples < 1:
-        raise ValueError(f"length and number of samples must be at least 1, not {length} and {num_samples}")
-    known = read_prompt(vocabulary, prompt, length)
+        raise InputError(f"length and number of samples must be at least 1, not {length} and {num_samples}")
+    known = encode_prompt(vocabulary, prompt, length)
     seed = generator.initial_seed() if generator else int(torch.randint(2**62, ()))
-    device = next(model.parameters()).device
-    was_training = model.training
+    device, was_training = next(model.parameters()).device, model.training
     model.eval()
     texts = []
     for first in range(0, num_samples, ROWS):
-        start, uniform = random_numbers(vocabulary.vocab_size, length, first, ROWS, seed)
-        written = known.expand(ROWS, -1) if prompt else start.unsqueeze(1)
-        characters = list(written.T)
-        logits, state = model(written.to(device))
-        logits, stepper = logits[:, -1], Stepper(model, state)
+        uniform = random_numbers(seed, first, length)
+        written = known.expand(ROWS, -1) if prompt else (uniform[:, :1] * vocabulary.vocab_size).long()
+        characters, state = list(written.split(1, dim=1)), None
         while len(characters) < length:
+            logits, state = model(written.to(device), state)
             # Drawn on the CPU: other devices may lack float64, or sum in an order that changes.
-            characters.append(sample(logits.cpu(), temperature, uniform[:, len(characters)]))
-            if len(characters) < length:
-                logits = stepper.step(characters[-1].to(device))
-        rows = torch.stack(characters, dim=1)
+            written = sample(logits[:, -1].cpu(), temperature, uniform[:, len(characters)]).unsqueeze(1)
+            characters.append(written)
+        rows = torch.cat(characters, dim=1)
         texts += [vocabulary.convert_to_string(row) for row in rows[:num_samples - first]]
     model.train(was_training)
     return texts
@@ -105,43 +116,31 @@ def beam_search(model, vocabulary, length, prompt, beam_size):
 
     Args as for `generate`; all beams are one batch. Returns a list of (text of `length` characters, log-probability of
     the characters after the prompt, in nats), best first: `beam_size` of them, or all there are if those are fewer.
-    Raises `ValueError` for an empty or too long prompt, unknown characters and a beam size below 1.
+    Raises `InputError` for an empty, too long or unknown prompt and a beam size below 1.
     """
-    if not prompt:
-        raise ValueError("beam search needs a prompt to continue")
-    if beam_size < 1:
-        raise ValueError(f"the beam size must be at least 1, not {beam_size}")
-    known = read_prompt(vocabulary, prompt, length)
-    device = next(model.parameters()).device
-    was_training = model.training
+    if not prompt or beam_size < 1:
+        raise InputError("beam search needs a prompt to continue, and at least one beam")
+    known = encode_prompt(vocabulary, prompt, length)
+    device, was_training = next(model.parameters()).device, model.training
     model.eval()
-    written = known.unsqueeze(0)  # (beams, characters)
-    scores = torch.zeros(1, dtype=torch.float64)  # log-probability of each beam
-    logits, state = model(written.to(device))
+    written = unread = known.unsqueeze(0)  # (beams, characters)
+    scores, state = torch.zeros(1, dtype=torch.float64), None  # log-probability of each beam
     while written.shape[1] < length:
+        logits, state = model(unread.to(device), state)
         candidates = scores.unsqueeze(1) + logits[:, -1].cpu().double().log_softmax(dim=1)  # (beams, vocabulary)
         scores, best = candidates.flatten().topk(min(beam_size, candidates.numel()))
-        parents, characters = best // vocabulary.vocab_size, best % vocabulary.vocab_size
-        written = torch.cat([written[parents], characters.unsqueeze(1)], dim=1)
-        if written.shape[1] < length:
-            parents = parents.to(device)
-            logits, state = model(characters.unsqueeze(1).to(device), tuple(part[:, parents] for part in state))
+        parents, unread = best // vocabulary.vocab_size, (best % vocabulary.vocab_size).unsqueeze(1)
+        written = torch.cat([written[parents], unread], dim=1)
+        state = tuple(part[:, parents.to(device)] for part in state)
     model.train(was_training)
     return [(vocabulary.convert_to_string(row), score) for row, score in zip(written, scores.tolist())]
-
-
-def read_prompt(vocabulary, prompt, length):
-    """The prompt as int64 (characters,); `ValueError` when it does not fit into `length`."""
-    if len(prompt) > length:
-        raise ValueError(f"the prompt has {len(prompt)} characters, more than the length {length}")
-    return vocabulary.encode(prompt)
 
 
 def parse_args(argv=None):
     """Parse the flags of `python -m part2.generate`."""
     parser = cli.Parser("part2.generate", "Write text with a network that part2.train_text has trained.")
     add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, help="checkpoint.pt of the training run")
+    add("--checkpoint", type=cli.path, required=True, help="checkpoint.pt of the training run")
     add("--gen_input", default="", metavar="TEXT", help="how the text begins (default: a random character)")
     add("--length", type=cli.positive_int, default=200, help="characters of a text, the beginning included")
     add("--temperature", type=cli.number(float, at_least=0, infinite=True), nargs="+", metavar="TAU",
@@ -150,7 +149,7 @@ def parse_args(argv=None):
     add("--num_samples", type=cli.positive_int, default=1, help="texts for each temperature")
     add("--seed", type=cli.seed, default=0, help="of first characters and draws")
     add("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps")
-    config = parser.parse(argv)
+    config = parser.parse_args(argv)
     if config.beam_size and (config.temperature or config.num_samples > 1):
         parser.error("--beam_size goes with neither --temperature nor --num_samples: the search is not random")
     return config

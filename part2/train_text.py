@@ -2,8 +2,8 @@
 
     python -m part2.train_text --train_steps 3000                          # on the built-in fables
     python -m part2.train_text --txt_file book.txt --strip_gutenberg --eval_fraction 0.05 --output runs/book
-    python -m part2.train_text --output runs/book --resume                 # after Ctrl-C, to the same bits
-    torchrun --nproc_per_node=2 -m part2.train_text                        # each update shared by two processes or GPUs
+    python -m part2.train_text --output runs/book --resume                 # after Ctrl-C, bit-identical
+    torchrun --nproc_per_node=2 -m part2.train_text --output runs/both     # see part2/parallel.py
 
 Flags and defaults are the course's. `samples.txt` in the run's folder collects five sentences of 15, 30 and 90
 characters every --sample_every updates and at 1/3, 2/3 and 3/3 of the training; `part2.generate` writes more.
@@ -11,35 +11,42 @@ characters every --sample_every updates and at 1/3, 2/3 and 3/3 of the training;
 import contextlib
 import hashlib
 import math
-import os
 import sys
+import tempfile
 from pathlib import Path
 
-if not __package__:  # run as a file: the repository's root takes this folder's place on the path
+if not __package__:  # run as a file: import from the repository's root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from part1 import cli, processes, run  # before torch, see part1/run.py
 import torch
 from torch.nn.functional import cross_entropy
 
+from part1 import cli, files, run
+from part2 import parallel
 from part2.dataset import TextDataset
 from part2.generate import generate
-from part2.model import SCRIPT, make_model
+from part2.model import autocast, bf16_kernels, make_model
 
+SCRIPT = "part2.train_text"
 SAMPLES, SAMPLE_LENGTHS = 5, (15, 30, 90)
+
+
+def absolute(text):
+    """An argparse `type`: an absolute path as a str, as a run may go on from another folder."""
+    return str(cli.path(text).absolute())
 
 
 def parse_args(argv=None):
     """Parse the flags of `python -m part2.train_text`; a wrong one ends in one line and exit status 2."""
     parser = cli.Parser(SCRIPT, "Train a character-level LSTM on a text.")
     add = parser.add_argument
-    add("--txt_file", type=os.path.abspath, default=str(cli.ROOT / "assets" / "fables.txt"),
-        help="the text to train on, UTF-8")  # absolute: a run may go on from another folder
+    add("--txt_file", type=absolute, default=str(files.ROOT / "assets" / "fables.txt"),
+        help="the text to train on, UTF-8")
     add("--strip_gutenberg", action="store_true", help="leave out Project Gutenberg's header and licence")
     add("--seq_length", type=cli.positive_int, default=30, help="characters in a training window, T")
     add("--lstm_num_hidden", type=cli.positive_int, default=128, help="units of each LSTM layer")
     add("--lstm_num_layers", type=cli.positive_int, default=2, help="LSTM layers")
-    add("--batch_size", type=cli.positive_int, default=64, help="windows an update")
+    add("--batch_size", type=cli.positive_int, default=64, help="windows per update")
     add("--learning_rate", type=cli.number(float, above=0, at_most=1e6), default=2e-3, help="step size of Adam")
     add("--learning_rate_decay", type=cli.number(float, above=0, at_most=1), default=0.96,
         help="factor on the learning rate every --learning_rate_step")
@@ -58,7 +65,7 @@ def parse_args(argv=None):
     add("--eval_fraction", type=cli.number(float, at_least=0, below=1), default=0.0,
         help="share of the text, at its end, to hold out and evaluate on")
     run.add_flags(parser, train_steps=1_000_000)
-    config = parser.parse(argv)
+    config = parser.parse_typed(argv)
     if config.temperature == math.inf:
         config.temperature = None  # greedy too; JSON has no infinity
     return config
@@ -75,30 +82,9 @@ def read_book(config):
     return text, text.hold_out(config.eval_fraction) if config.eval_fraction else None
 
 
-def bf16_kernels(device):
-    """Whether torch's fast LSTM takes bf16 on `device`: on a CPU without such units, oneDNN has none and raises."""
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
-            torch.nn.LSTM(1, 1).to(device)(torch.zeros(1, 1, 1, device=device))
-    except RuntimeError:
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def autocast(device, precision, fast):
-    """The forward pass in `precision`; not `fast`: by torch's own kernels, which can do it on any CPU."""
-    before, *_ = torch.backends.mkldnn.set_flags(fast and None)
-    try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            yield
-    finally:
-        torch.backends.mkldnn.set_flags(before)
-
-
 @torch.no_grad()
 def evaluate(model, characters, streams=32):
-    """Cross-entropy (nats a character) of a text, int64 (characters,), read once with the state carried along.
+    """Cross-entropy (nats per character) of a text, int64 (characters,), read once with the state carried along.
 
     The text is read as `streams` pieces side by side, as long as they have at least a hundred characters each.
     """
@@ -127,17 +113,25 @@ def write_samples(model, text, config, step):
     return "\n".join(lines) + "\n\n"
 
 
-def summary_writer(config, current):
-    """TensorBoard's writer for this run, or None after saying that it is not installed."""
-    if not processes.FIRST:
-        return contextlib.nullcontext()
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        if not current.quiet:
+def tensorboard(config, quiet):
+    """What opens a writer for TensorBoard: its `SummaryWriter`, or where that is missing a function that gives None.
+
+    Raises `OSError` when --summary_path cannot be written.
+    """
+    def no_writer(folder, purge_step):
+        if not quiet:
             print("TensorBoard is not installed: metrics go to metrics.csv alone")
         return contextlib.nullcontext()
-    return SummaryWriter(Path(config.summary_path) / current.folder.name, purge_step=current.step + 1)
+
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except Exception:  # not ImportError alone: an old TensorBoard beside a new protobuf raises TypeError
+        return no_writer
+    if parallel.RANK > 0:  # rank 0 writes
+        return no_writer
+    Path(config.summary_path).mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=config.summary_path).close()
+    return SummaryWriter
 
 
 def train(config, quiet=False):
@@ -145,75 +139,71 @@ def train(config, quiet=False):
 
     Returns a dict: `steps`, `loss` and `accuracy` (last batch), `eval_loss` and `bits_per_character` (held-out text, or
     None), `seconds` and `folder`.
-    Raises `ValueError` or `OSError` before anything is written, `cli.RunFailed` or `cli.Interrupted` afterwards.
+    Raises `InputError` or `OSError` before anything is written, `cli.RunFailed` or `cli.Interrupted` afterwards.
     """
-    current = run.Run(SCRIPT, config, quiet)
-    config, device = current.config, current.device
-    if processes.SIZE > config.batch_size:
-        raise ValueError(f"--batch_size {config.batch_size} has no window for each of {processes.SIZE} processes")
+    config, device = parallel.begin(SCRIPT, config)
     text, held_out = read_book(config)
+    held_out = held_out.to(device) if held_out is not None else None
     text.encode(config.gen_input)  # an unknown character is an error now, not when the first samples are due
     model = make_model(config, text.vocab_size, device)
-    parallel = processes.parallel(model, torch.zeros(1, 1, dtype=torch.int64, device=device))
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, config.learning_rate_step, config.learning_rate_decay)
     training_data = run.generator(config.seed, "training data")
-    held_out = held_out.to(device) if held_out is not None else None
-    fast = config.precision == "fp32" or bf16_kernels(device)
-    if not (fast or current.quiet):
+    kernels = config.precision == "fp32" or bf16_kernels(device)
+    if not (kernels or quiet):
         print("this CPU has no units for bf16: it works, but many times slower than fp32")
-    book = {"vocabulary": text.characters, "sha256": hashlib.sha256(text.text.encode()).hexdigest()}
+    open_summary = tensorboard(config, quiet)
 
-    with current.keep(rows_every=[config.print_every, config.sample_every], extra=book, model=model,
-                      optimizer=optimizer, schedule=schedule, training_data=training_data), \
-            summary_writer(config, current) as summary:
-        for step in current.steps():
-            inputs, targets = (tensor.to(device) for tensor in text.batch(
-                config.batch_size, training_data, processes.RANK, processes.SIZE))
-            share = len(inputs) * processes.SIZE / config.batch_size  # so that the processes' mean is that of the batch
-            with autocast(device, config.precision, fast):
-                logits, _ = parallel(inputs)
-            loss = share * cross_entropy(logits.flatten(0, 1).float(), targets.flatten())  # (13): mean over time steps
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "training_data": training_data}
+    book = {"vocabulary": text.characters, "sha256": hashlib.sha256(text.text.encode()).hexdigest()}
+    every = [config.print_every, config.sample_every]
+    with parallel.open_run(SCRIPT, config, parts, every, book, quiet) as current, \
+            open_summary(Path(config.summary_path) / current.folder.name, purge_step=current.step + 1) as summary:
+        for step in current.updates():
+            batch = parallel.share(text.batch(config.batch_size, training_data))  # without torchrun, all of it
+            inputs, targets = (tensor.to(device) for tensor in batch)
+            weight = len(inputs) / config.batch_size
+            with autocast(device, config.precision, kernels):
+                logits, _ = model(inputs)
+            loss = weight * cross_entropy(logits.flatten(0, 1).float(), targets.flatten())  # (13): mean over time
             optimizer.zero_grad()
             loss.backward()
+            parallel.sum_gradients(model)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_norm)
-            current.check_finite(loss=loss.item(), gradient=norm.item())
+            current.check_finite(step, loss=loss.item(), gradient=norm.item())
             optimizer.step()
             learning_rate = schedule.get_last_lr()[0]  # of this update; the next one's may be another
             schedule.step()
 
-            if current.due(config.print_every, config.sample_every):
-                accuracy = share * (logits.argmax(dim=2) == targets).float().mean().item()
-                loss, accuracy = processes.mean(loss.item(), accuracy)
+            sampling = run.due(step, config, config.sample_every)
+            if run.due(step, config, *every):
+                accuracy = weight * (logits.argmax(dim=2) == targets).float().mean()
+                loss, accuracy = parallel.all_reduce(torch.stack([loss.detach(), accuracy])).tolist()
                 row = {"loss": loss, "accuracy": accuracy, "learning_rate": learning_rate, "eval_loss": None,
                        "bits_per_character": None}
-                if processes.FIRST and held_out is not None and current.due(config.sample_every):
+                if sampling and held_out is not None:
                     row["eval_loss"] = evaluate(model, held_out)
-                    current.check_finite(held_out_loss=row["eval_loss"])
+                    current.check_finite(step, held_out_loss=row["eval_loss"])
                     row["bits_per_character"] = row["eval_loss"] / math.log(2)
-                current.log(**row)
+                current.log(step, **row)
                 for name, value in row.items():
                     if summary and value is not None:
                         summary.add_scalar(name, value, step)
-            if current.due(config.sample_every) or step in stages(config.train_steps):
-                if processes.FIRST:
-                    current.append("samples.txt", write_samples(model, text, config, step))
-                current.save()
+            if sampling or step in stages(config.train_steps):
+                current.samples.append(write_samples(model, text, config, step))
+                current.save(step)
 
-    last = current.rows[-1]
-    return {"steps": last["step"], "loss": last["loss"], "accuracy": last["accuracy"], "eval_loss": last["eval_loss"],
-            "bits_per_character": last["bits_per_character"], "seconds": last["seconds"],
-            "folder": str(current.folder)}
+    last = files.read_csv(current.folder / "metrics.csv")[-1]  # each process of torchrun finds it there
+    return {"steps": last["step"], **{name: last[name] for name in (
+        "loss", "accuracy", "eval_loss", "bits_per_character", "seconds")}, "folder": str(current.folder)}
 
 
 def main(config):
     result = train(config)
-    if not processes.FIRST:
-        return
-    held_out = f", held-out {result['bits_per_character']:.3f} bits a character" if result["eval_loss"] else ""
+    held_out = f", held-out {result['bits_per_character']:.3f} bits per character" if result["eval_loss"] else ""
     print(f"loss {result['loss']:.4f}, accuracy {result['accuracy']:.4f}{held_out} after {result['steps']} updates; "
-          f"run in {run.shorter(result['folder'])}")
+          f"run in {files.display(result['folder'])}")
 
 
 if __name__ == "__main__":
-    sys.exit(cli.main(parse_args, main, torchrun=True))
+    sys.exit(parallel.main(parse_args, main))

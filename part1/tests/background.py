@@ -6,23 +6,25 @@ import signal
 import sys
 import time
 
-from part1 import cli, run, train
+import torch
+
+from part1 import cli, files, train
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["part1.train", "part1.sweep", "part1.tests.background", "torch._dynamo"])
 
 
 class Train:
-    """A running `part1.train`: `pid`, and after `wait()` its exit status and what it printed, both streams together."""
+    """A running `part1.train`; before it begins, `patch`, a function of this module and its arguments, is called."""
 
-    def __init__(self, log, flags, patch=None):
+    def __init__(self, log, flags, patch=()):
         self.log = log
-        self.process = context.Process(target=_train, args=(log, [str(flag) for flag in flags], patch))
+        self.process = context.Process(target=_train, args=(log, [str(flag) for flag in flags], *patch))
         self.process.start()
         self.pid = self.process.pid
 
     def wait(self, seconds=60):
-        """The exit status, negative for a signal, and the output."""
+        """The exit status, negative for a signal, and the output, both streams together."""
         self.process.join(seconds)
         assert self.process.exitcode is not None, "still running"
         return self.process.exitcode, self.log.read_text() if self.log.exists() else ""
@@ -43,22 +45,21 @@ class Train:
         self.process.join()
 
 
-def _train(log, flags, patch):
+def _train(log, flags, patch=lambda: None, *arguments):
     file = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False, buffering=1)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a shell; a fork server may ignore it
-    if patch is not None:
-        name, *arguments = patch
-        PATCHES[name](*arguments)
+    torch.set_num_threads(1)  # as in the process of the tests
+    patch(*arguments)
     status = cli.main(train.parse_args, train.main, flags)
     sys.stdout.flush()
     os._exit(status)
 
 
-def _kill_at(number):
-    """SIGKILL this process just before its file operation `number`: a write, fsync or rename."""
+def kill_at(number):
+    """SIGKILL this process just before its file operation `number`: a row, an fsync or a rename."""
     done = 0
 
     def watched(function):
@@ -70,26 +71,23 @@ def _kill_at(number):
             return function(*args)
         return operation
 
-    os.fsync, os.replace, run._append = watched(os.fsync), watched(os.replace), watched(run._append)
+    os.fsync, os.replace, files.Appended.append = map(watched, (os.fsync, os.replace, files.Appended.append))
 
 
-def _signal_at(number, *signums):
+def signal_at(number, *signums):
     """Let the signals come, one after the other, while row `number` of the metrics is written."""
-    append, rows = run._append, []
+    append, rows = files.Appended.append, []
 
-    def watched(*args):
-        rows.append(args)
+    def watched(self, text):
+        rows.append(text)
         if len(rows) == number:
             for signum in signums:
                 os.kill(os.getpid(), signum)
-        append(*args)
+        append(self, text)
 
-    run._append = watched
+    files.Appended.append = watched
 
 
-def _file_size(limit):
+def limit_file_size(limit):
     """Let every write beyond `limit` bytes of a file fail, as on a disk that fills up."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-
-PATCHES = {"kill at": _kill_at, "signal at": _signal_at, "file size": _file_size}

@@ -1,9 +1,9 @@
 """Fixtures of Part 1's tests: scripts called in this process, and scripts running in one of their own."""
-from part1 import cli, run  # before torch, see part1/run.py
 import hypothesis
 import pytest
 import torch
 
+from part1 import cli
 from part1.tests import background
 
 hypothesis.settings.register_profile("part1", deadline=None, derandomize=True, database=None)
@@ -38,10 +38,10 @@ def refused(call):
 
 @pytest.fixture
 def start(tmp_path):
-    """`start(*flags, patch=None)` begins `part1.train` in a process of its own, killed at the end of the test."""
+    """`start(*flags, patch=())` begins `part1.train` in a process of its own, killed at the end of the test."""
     started = []
 
-    def start(*flags, patch=None):
+    def start(*flags, patch=()):
         started.append(background.Train(tmp_path / f"log{len(started)}", flags, patch))
         return started[-1]
 

@@ -1,4 +1,4 @@
-"""The three networks against torch's own and against a plain loop over elements; their parameters and their inputs."""
+"""The networks against torch's own and a plain loop over elements; their parameters, initial weights and inputs."""
 import ast
 import inspect
 import math
@@ -8,9 +8,11 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from part1 import lstm, peep_lstm, recurrent, vanilla_rnn
+from part1 import bptt, lstm, peep_lstm, recurrent, vanilla_rnn
+from part1.cli import InputError
 from part1.lstm import LSTM
 from part1.peep_lstm import PeepLSTM
+from part1.recurrent import INITS
 from part1.vanilla_rnn import VanillaRNN
 
 NETWORKS = [VanillaRNN, LSTM, PeepLSTM]
@@ -20,75 +22,66 @@ NAMES = {
     LSTM: "W_gx W_gh b_g W_ix W_ih b_i W_fx W_fh b_f W_ox W_oh b_o W_ph b_p",
     PeepLSTM: "W_fx W_fh b_f W_ix W_ih b_i W_ox W_oh b_o W_cx b_c W_ph b_p",
 }
+each_network = pytest.mark.parametrize("network_class", NETWORKS)
+both_ways = pytest.mark.parametrize("backward_pass", ["bptt", "autograd"])
 
 
-@pytest.fixture(autouse=True, params=["bptt", "autograd"])
-def backward_pass(request, monkeypatch):
-    """Every test here is one of the hand-written derivatives and one of the plain loop of `step`."""
-    monkeypatch.setattr(recurrent.RecurrentNetwork, "backward_pass", request.param)
-
-
-def randomized(network, seed=0):
-    """The network with every parameter, biases too, drawn large enough to matter."""
-    generator = torch.Generator().manual_seed(seed)
+def randomized(network, backward_pass="bptt"):
+    """The network in double precision with every parameter, biases too, drawn large enough to matter."""
+    generator = torch.Generator().manual_seed(0)
+    network.backward_pass = backward_pass
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.7)
-    return network
+    return network.double()
 
 
-def torch_twin(network):
-    """torch's own network with the weights of `network`: (cell, output layer)."""
-    gates = GATES[type(network)]
-    cell = (nn.RNN if gates == "h" else nn.LSTM)(network.input_dim, network.num_hidden, batch_first=True)
-    output = nn.Linear(network.num_hidden, len(network.b_p))
-    weights = network.state_dict()
+def digits_and_labels(batch, length, classes=10):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(10, (batch, length), generator=generator), torch.randint(classes, (batch,), generator=generator)
+
+
+# Outputs and gradients
+
+@both_ways
+@pytest.mark.parametrize("length, input_dim", [(1, 1), (9, 1), (9, 10)])
+@pytest.mark.parametrize("network_class", [VanillaRNN, LSTM])
+def test_outputs_and_gradients_equal_torchs(network_class, length, input_dim, backward_pass):
+    network = randomized(network_class(length, input_dim, 6, 10), backward_pass)
+    gates, n, weights = GATES[network_class], 6, network.state_dict()
+    cell = (nn.RNN if gates == "h" else nn.LSTM)(input_dim, n, batch_first=True).double()
+    output = nn.Linear(n, 10).double()
     cell.load_state_dict({
         "weight_ih_l0": torch.cat([weights[f"W_{gate}x"] for gate in gates]),
         "weight_hh_l0": torch.cat([weights[f"W_{gate}h"] for gate in gates]),
-        "bias_ih_l0": torch.cat([weights[f"b_{gate}"] for gate in gates]),
-        "bias_hh_l0": torch.zeros(len(gates) * network.num_hidden)})
+        "bias_ih_l0": torch.cat([weights[f"b_{gate}"] for gate in gates]), "bias_hh_l0": torch.zeros(len(gates) * n)})
     output.load_state_dict({"weight": weights["W_ph"], "bias": weights["b_p"]})
-    dtype = network.W_ph.dtype
-    return cell.to(dtype), output.to(dtype)
 
-
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-@pytest.mark.parametrize("length, input_dim", [(1, 1), (9, 1), (9, 10)])
-@pytest.mark.parametrize("network_class", [VanillaRNN, LSTM])
-def test_outputs_and_gradients_equal_torchs(network_class, length, input_dim, dtype, tolerance):
-    network = randomized(network_class(length, input_dim, 6, 10)).to(dtype)
-    cell, output = torch_twin(network)
-    digits = torch.randint(10, (5, length), generator=torch.Generator().manual_seed(1))
-    labels = torch.arange(5)
-    x = digits[..., None].to(dtype) if input_dim == 1 else nn.functional.one_hot(digits, 10).to(dtype)
+    digits, labels = digits_and_labels(5, length)
+    x = digits[..., None].double() if input_dim == 1 else nn.functional.one_hot(digits, 10).double()
     ours, theirs = network(digits.float()), output(cell(x)[0][:, -1])
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
-
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
     cross_entropy(ours, labels).backward()
     cross_entropy(theirs, labels).backward()
-    gates, n = GATES[network_class], network.num_hidden
+    expected = {"W_ph": output.weight.grad, "b_p": output.bias.grad}
     for k, gate in enumerate(gates):
         rows = slice(k * n, (k + 1) * n)
-        for ours, theirs in ((f"W_{gate}x", cell.weight_ih_l0), (f"W_{gate}h", cell.weight_hh_l0),
-                             (f"b_{gate}", cell.bias_ih_l0)):
-            torch.testing.assert_close(getattr(network, ours).grad, theirs.grad[rows], rtol=0, atol=tolerance)
-    torch.testing.assert_close(network.W_ph.grad, output.weight.grad, rtol=0, atol=tolerance)
-    torch.testing.assert_close(network.b_p.grad, output.bias.grad, rtol=0, atol=tolerance)
+        expected |= {f"W_{gate}x": cell.weight_ih_l0.grad[rows], f"W_{gate}h": cell.weight_hh_l0.grad[rows],
+                     f"b_{gate}": cell.bias_ih_l0.grad[rows]}
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name], rtol=0, atol=1e-12, msg=name)
 
 
 def peephole_by_elements(network, digits):
     """Logits of the peephole LSTM for one sequence of digits, with nothing but floats and loops."""
     weights = {name: parameter.tolist() for name, parameter in network.named_parameters()}
     n, d = network.num_hidden, network.input_dim
-    def sigmoid(value):
-        return 1 / (1 + math.exp(-value))
 
     def gate(name, x, c, j):
         total = weights[f"b_{name}"][j] + sum(weights[f"W_{name}x"][j][k] * x[k] for k in range(d))
         if name != "c":
             total += sum(weights[f"W_{name}h"][j][k] * c[k] for k in range(n))
-        return sigmoid(total)
+        return 1 / (1 + math.exp(-total))
 
     c = h = [0.0] * n
     for digit in digits:
@@ -99,46 +92,119 @@ def peephole_by_elements(network, digits):
     return [weights["b_p"][k] + sum(weights["W_ph"][k][j] * h[j] for j in range(n)) for k in range(len(weights["b_p"]))]
 
 
+@both_ways
 @pytest.mark.parametrize("input_dim", [1, 4])
-def test_the_peephole_lstm_equals_a_loop_over_elements(input_dim):
-    network = randomized(PeepLSTM(6, input_dim, 5, 3)).double()
+def test_the_peephole_lstm_equals_a_loop_over_elements(input_dim, backward_pass):
+    network = randomized(PeepLSTM(6, input_dim, 5, 3), backward_pass)
     digits = [[0, 3, 1, 2, 2, 1], [3, 3, 0, 0, 1, 2]]
     expected = [peephole_by_elements(network, row) for row in digits]
     torch.testing.assert_close(network(torch.tensor(digits)), torch.tensor(expected, dtype=torch.float64),
                                rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("input_dim", [1, 4])
-def test_gradients_of_the_peephole_lstm_are_difference_quotients(input_dim):
-    network = randomized(PeepLSTM(5, input_dim, 4, 3)).double()
-    digits, labels = torch.tensor([[0, 3, 1, 2, 2], [1, 1, 0, 3, 2]]), torch.tensor([2, 0])
-    cross_entropy(network(digits), labels).backward()
-    step = 1e-5
-    for name, parameter in network.named_parameters():
-        flat, found = parameter.data.view(-1), parameter.grad.view(-1)
-        for k in range(len(flat)):
-            losses = []
-            for sign in (1, -1):
-                flat[k] += sign * step
-                losses.append(cross_entropy(network(digits), labels).item())
-                flat[k] -= sign * step
-            assert found[k].item() == pytest.approx((losses[0] - losses[1]) / (2 * step), abs=1e-8), name
+@each_network
+@pytest.mark.parametrize("batch, length, input_dim, num_hidden", [
+    (3, 5, 3, 4), (1, 4, 3, 4), (3, 1, 3, 4), (1, 1, 1, 1), (2, 3, 1, 5), (5, 7, 3, 1)])
+def test_derivatives_by_hand_are_difference_quotients(network_class, batch, length, input_dim, num_hidden):
+    network = randomized(network_class(length, input_dim, num_hidden, 2))
+    weights = {name: weight for name, weight in network.named_parameters() if name not in ("W_ph", "b_p")}
+    x = torch.randn(batch, length, input_dim, dtype=torch.float64)
+
+    def last_hidden(*values):
+        return bptt.last_hidden(network.fast, x, dict(zip(weights, values)))
+
+    assert torch.autograd.gradcheck(last_hidden, tuple(weights.values()))
 
 
-@pytest.mark.parametrize("network_class", NETWORKS)
+def gradients(network, x, labels, backward_pass):
+    network.backward_pass = backward_pass
+    loss = cross_entropy(network(x), labels)
+    return [loss.detach(), *torch.autograd.grad(loss, list(network.parameters()))]
+
+
+@each_network
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("batch, length, input_dim, num_hidden", [(128, 29, 10, 128), (33, 17, 1, 65), (0, 3, 10, 7)])
+def test_both_backward_passes_agree(network_class, dtype, tolerance, batch, length, input_dim, num_hidden):
+    network = network_class(length, input_dim, num_hidden, 10).to(dtype)
+    x, labels = digits_and_labels(batch, length)
+    for ours, reference in zip(*(gradients(network, x, labels, way) for way in ("bptt", "autograd"))):
+        assert (ours - reference).norm() <= tolerance * reference.norm() or batch == 0 and not ours.nan_to_num().any()
+
+
+@each_network
+def test_a_network_may_be_used_twice_in_a_graph_that_is_walked_twice(network_class):
+    network, found = randomized(network_class(5, 3, 4, 2)), {}
+    first, second = torch.randn(2, 3, 5, 3, dtype=torch.float64)
+    for network.backward_pass in ("autograd", "bptt"):
+        loss = (network(first).sin() * network(second) + network(first[:2]).sum()).sum()
+        network.zero_grad()
+        loss.backward(retain_graph=True)
+        network(second).sum()
+        loss.backward()
+        found[network.backward_pass] = [parameter.grad for parameter in network.parameters()]
+    torch.testing.assert_close(found["bptt"], found["autograd"], rtol=1e-12, atol=0)
+
+
+@each_network
+def test_changing_the_weights_before_the_backward_pass_is_an_error(network_class):
+    network = network_class(5, 3, 4, 2)
+    logits = network(torch.randn(3, 5, 3))
+    with torch.no_grad():
+        network.W_ph.zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        logits.sum().backward()
+
+
+@each_network
+def test_without_gradients_the_outputs_are_the_same(network_class):
+    network = randomized(network_class(7, 3, 4, 2))
+    x = torch.randn(3, 7, 3, dtype=torch.float64)
+    expected = network(x)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            torch.testing.assert_close(network(x), expected, rtol=1e-12, atol=0)
+    assert not network.requires_grad_(False)(x).requires_grad
+
+
+@each_network
+def test_inputs_and_only_some_weights_may_want_a_gradient(network_class):
+    network = randomized(network_class(5, 3, 4, 2))
+    x = torch.randn(3, 5, 3, dtype=torch.float64, requires_grad=True)
+    x_gradient, = torch.autograd.grad(network(x).sum(), x)
+    assert x_gradient.abs().min() > 0
+    network.zero_grad()
+    network(x.detach()).sum().backward()
+    expected = {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
+    frozen, *_, trained = expected
+    network.zero_grad()
+    network.get_parameter(frozen).requires_grad_(False)
+    network(x.detach()).sum().backward()
+    assert network.get_parameter(frozen).grad is None and network.get_parameter(trained).grad.equal(expected[trained])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@each_network
+def test_both_backward_passes_agree_on_a_gpu(network_class):
+    network = randomized(network_class(17, 10, 65, 10)).cuda()
+    x, labels = (tensor.cuda() for tensor in digits_and_labels(33, 17))
+    torch.testing.assert_close(*(gradients(network, x, labels, way) for way in ("bptt", "autograd")))
+
+
+# Parameters
+
+@each_network
 def test_parameters_have_the_equations_names_order_and_shapes(network_class):
     d, n, classes = 3, 5, 7
-    shapes = {"x": (n, d), "h": (n, n)}
-    expected = []
-    for name in NAMES[network_class].split():
-        expected.append((name, (classes, n) if name == "W_ph" else (classes,) if name == "b_p" else
-                         (n,) if name.startswith("b_") else shapes[name[-1]]))
+    shapes = {"W_ph": (classes, n), "b_p": (classes,)}
+    shapes |= {name: (n,) if name[0] == "b" else (n, d) if name[-1] == "x" else (n, n)
+               for name in NAMES[network_class].split() if name not in shapes}
     network = network_class(4, d, n, classes)
-    found = list(network.named_parameters())
-    assert [(name, tuple(parameter.shape)) for name, parameter in found] == expected
-    assert all(type(parameter) is nn.Parameter and parameter.requires_grad for _, parameter in found)
-    assert list(network.state_dict()) == NAMES[network_class].split()
-    assert len({parameter.data_ptr() for _, parameter in found}) == len(found)
+    found = dict(network.named_parameters())
+    assert list(found) == list(network.state_dict()) == NAMES[network_class].split()
+    assert {name: tuple(parameter.shape) for name, parameter in found.items()} == shapes
+    assert len({parameter.data_ptr() for parameter in found.values()}) == len(found)
+    assert list(network.modules()) == [network]
 
 
 @pytest.mark.parametrize("d, n", [(1, 128), (10, 6)])
@@ -150,126 +216,122 @@ def test_the_cell_has_as_many_parameters_as_the_assignment_counts(network_class,
     assert sum(parameter.numel() for parameter in network.parameters()) == count(n, d) + 10 * n + 10
 
 
-@pytest.mark.parametrize("network_class", NETWORKS)
-def test_the_module_tree_holds_no_layer_of_torch(network_class):
-    network = network_class(4, 10, 5, 10)
-    assert list(network.modules()) == [network]
-    assert isinstance(network, nn.Module)
-
-
-@pytest.mark.parametrize("module", [recurrent, vanilla_rnn, lstm, peep_lstm])
+@pytest.mark.parametrize("module", [recurrent, vanilla_rnn, lstm, peep_lstm, bptt])
 def test_the_source_names_no_layer_of_torch(module):
-    allowed = {"nn.Module", "nn.Parameter"}
     for node in ast.walk(ast.parse(inspect.getsource(module))):
         if isinstance(node, ast.Attribute):
             name = ast.unparse(node)
-            for prefix in ("torch.nn.", "nn."):
-                assert not name.startswith(prefix) or f"nn.{name.removeprefix(prefix)}" in allowed, name
+            if name.startswith(("torch.nn.", "nn.")):
+                assert name.removeprefix("torch.") in ("nn.Module", "nn.Parameter") or ".init" in name, name
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torch"):
-            assert (node.module, [alias.name for alias in node.names]) == ("torch", ["nn"])
-        if isinstance(node, ast.Import):
-            assert {alias.name for alias in node.names} == {"torch"} or "torch" not in ast.unparse(node)
+            assert (node.module, node.names[0].name) in {("torch", "nn"), ("torch.autograd.function",
+                                                                          "once_differentiable")}
+
+
+# Initial weights
+
+def initialized(network_class, *args, seed=0, seq_length=30):
+    network = network_class(seq_length, 10, 64, 5)
+    torch.manual_seed(seed)
+    network.initialize(*args)
+    return {name: parameter.detach() for name, parameter in network.named_parameters()}
+
+
+def is_uniform_within(matrix, bound):
+    """Spread over all of (-bound, bound), with the mean and variance of a uniform distribution."""
+    number = matrix.numel()
+    nearly = bound * (1 - 15 / number)
+    return (matrix.abs().max() <= bound and matrix.max() > nearly and matrix.min() < -nearly
+            and matrix.mean().abs() < 5 * bound / math.sqrt(3 * number)
+            and abs(matrix.square().mean() / (bound**2 / 3) - 1) < 5 * math.sqrt(0.8 / number))
+
+
+@pytest.mark.parametrize("scheme", INITS)
+@each_network
+def test_initial_weights_have_the_distribution_of_their_scheme(network_class, scheme):
+    torch.manual_seed(0)
+    weights = initialized(network_class, scheme)
+    for name, weight in weights.items():
+        if name[0] == "b":
+            assert not weight.any()
+            continue
+        assert sum(weight.equal(other) for other in weights.values()) == 1  # no two gates share theirs
+        number = weight.numel()
+        if scheme == "kaiming":
+            standard = weight * math.sqrt(weight.shape[1])
+            assert abs(standard.mean()) < 5 / math.sqrt(number) and abs(standard.std() - 1) < 5 / math.sqrt(2 * number)
+            assert abs((standard**4).mean() - 3) < 5 * math.sqrt(96 / number)  # normal: no other has this kurtosis
+        elif scheme == "orthogonal" and name[-1] == "h" and name != "W_ph":
+            torch.testing.assert_close(weight @ weight.T, torch.eye(64), rtol=0, atol=1e-5)
+            assert weight.trace().abs() < 8  # random, not the identity
+        else:
+            assert is_uniform_within(weight, math.sqrt(6 / sum(weight.shape))), name
+    assert weights["W_ph"].equal(initialized(network_class, scheme)["W_ph"])
+    assert not weights["W_ph"].equal(initialized(network_class, scheme, seed=1)["W_ph"])
+
+
+@pytest.mark.parametrize("network_class", [LSTM, PeepLSTM])
+@pytest.mark.parametrize("value", [1.0, -2.5, 0.0])
+def test_a_forget_bias_is_that_of_the_forget_gate_alone(network_class, value):
+    for name, weight in initialized(network_class, "xavier", value).items():
+        if name[0] == "b":
+            assert weight.eq(value if name == "b_f" else 0).all(), name
+
+
+@pytest.mark.parametrize("network_class", [LSTM, PeepLSTM])
+@pytest.mark.parametrize("seq_length", [1, 2, 30, 500])
+def test_chrono_draws_memories_up_to_the_sequences_length(network_class, seq_length):
+    weights = initialized(network_class, "xavier", "chrono", seq_length=seq_length)
+    memories = weights["b_f"].exp()  # uniform on 1 … T - 1
+    assert memories.min() >= 1 - 1e-5 and memories.max() <= seq_length * (1 + 1e-5)
+    spread = (seq_length - 1) / math.sqrt(12)
+    assert abs(memories.mean() - (1 + seq_length) / 2) <= 5 * spread / 8 + 1e-5
+    assert seq_length == 1 or abs(memories.std() / spread - 1) < 0.35
+    assert weights["b_i"].equal(-weights["b_f"]) and not weights["b_o"].any()
+
+
+@pytest.mark.parametrize("args, words", [(("xavier", 1.0), "forget gate"), (("glorot",), "xavier, kaiming, orthogonal")])
+def test_wrong_initializations_are_refused_before_a_weight_is_drawn(args, words):
+    network = VanillaRNN(4, 1, 5, 10)
+    before = network.W_hx.clone()
+    with pytest.raises(InputError, match=words):
+        network.initialize(*args)
+    assert network.W_hx.equal(before)
 
 
 # What a network reads
 
-@pytest.mark.parametrize("network_class", NETWORKS)
-def test_raw_digits_may_have_a_last_dimension_and_any_type(network_class):
-    network = randomized(network_class(4, 1, 5, 10))
-    digits = torch.tensor([[1, 2, 3, 9], [0, 0, 7, 1]])
-    expected = network(digits.float())
-    assert expected.shape == (2, 10) and expected.dtype == torch.float32
-    for same in (digits, digits[..., None], digits[..., None].float(), digits.double(), digits.to(torch.uint8)):
-        assert network(same).equal(expected)
-
-
-@pytest.mark.parametrize("network_class", NETWORKS)
-def test_digits_become_one_hot_and_vectors_are_taken_as_they_are(network_class):
-    network = randomized(network_class(4, 6, 5, 10))
+@both_ways
+def test_digits_come_in_several_shapes_types_and_memory_layouts(backward_pass):
     digits = torch.tensor([[1, 2, 3, 5], [0, 0, 4, 1]])
-    vectors = nn.functional.one_hot(digits, 6).float()
-    expected = network(vectors)
-    for same in (digits, digits.float(), digits[..., None], digits[..., None].double()):
-        assert network(same).equal(expected)
-    assert not network(2 * vectors).allclose(expected)
-    assert not network(torch.full((2, 4, 6), 0.3)).allclose(expected)
+    strided = torch.zeros(2, 8, dtype=torch.int64)
+    strided[:, ::2] = digits
+    for network_class in NETWORKS:
+        for input_dim, vectors in ((1, digits[..., None].double()), (6, nn.functional.one_hot(digits, 6).double())):
+            network = randomized(network_class(4, input_dim, 5, 10), backward_pass)
+            expected = network(vectors)
+            for same in (digits, digits[..., None], digits.float(), digits.to(torch.uint8), digits.T.contiguous().T,
+                         strided[:, ::2]):
+                torch.testing.assert_close(network(same), expected, rtol=0, atol=1e-12)
+            torch.testing.assert_close(network(digits[:1]), expected[:1], rtol=0, atol=1e-12)  # rows stand alone
+            assert not network(vectors * 0.3).allclose(expected)
 
 
-@pytest.mark.parametrize("network_class", NETWORKS)
-def test_a_one_hot_input_picks_columns_of_the_input_matrix(network_class):
-    network = randomized(network_class(1, 3, 5, 2))
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if name.endswith("x"):
-                parameter[:, 1] = parameter[:, 2]
-    outputs = network(torch.tensor([[0], [1], [2]]))
-    assert outputs[1].equal(outputs[2]) and not outputs[0].allclose(outputs[1])
-
-
-@pytest.mark.parametrize("network_class", NETWORKS)
 @pytest.mark.parametrize("input_dim, shape", [
     (1, (2, 3)), (1, (2, 5)), (1, (2, 5, 1)), (1, (4,)), (1, (2, 4, 2)), (1, (2, 4, 1, 1)), (1, (2, 0)),
     (6, (2, 3)), (6, (2, 5, 6)), (6, (2, 4, 5)), (6, (4,))])
-def test_inputs_of_another_shape_are_refused(network_class, input_dim, shape):
-    with pytest.raises(ValueError, match="inputs"):
-        network_class(4, input_dim, 5, 10)(torch.ones(shape))
+def test_inputs_of_another_shape_are_refused(input_dim, shape):
+    with pytest.raises(InputError, match="inputs"):
+        LSTM(4, input_dim, 5, 10)(torch.ones(shape))
 
 
-@pytest.mark.parametrize("network_class", NETWORKS)
 @pytest.mark.parametrize("digit", [-1, 6, 2.5, math.nan, math.inf])
-def test_a_digit_without_a_one_hot_vector_is_refused(network_class, digit):
-    digits = torch.tensor([[1, 2, 3, 5], [0, digit, 4, 1]])
-    with pytest.raises(ValueError, match="0 … 5"):
-        network_class(4, 6, 5, 10)(digits)
+def test_a_digit_without_a_one_hot_vector_is_refused(digit):
+    with pytest.raises(InputError, match="0 … 5"):
+        LSTM(4, 6, 5, 10)(torch.tensor([[1, 2, 3, 5], [0, digit, 4, 1]]))
 
 
-@pytest.mark.parametrize("network_class", NETWORKS)
-def test_rows_of_a_batch_do_not_touch_each_other(network_class):
-    network = randomized(network_class(7, 10, 5, 10)).double()
-    digits = torch.randint(10, (6, 7), generator=torch.Generator().manual_seed(0))
-    together = network(digits)
-    for k in range(6):
-        torch.testing.assert_close(network(digits[k:k + 1]), together[k:k + 1], rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("network_class", NETWORKS)
-@pytest.mark.parametrize("input_dim", [1, 10])
-def test_memory_layout_does_not_matter(network_class, input_dim):
-    network = randomized(network_class(7, input_dim, 5, 10)).double()
-    digits = torch.randint(10, (6, 7), generator=torch.Generator().manual_seed(0)).double()
-    expected = network(digits)
-    strided = torch.zeros(6, 14, dtype=torch.float64)
-    strided[:, ::2] = digits
-    for same in (digits.T.contiguous().T, strided[:, ::2]):
-        assert not same.is_contiguous()
-        torch.testing.assert_close(network(same), expected, rtol=0, atol=1e-12)
-    row = digits[:1].expand(4, -1)
-    torch.testing.assert_close(network(row), expected[:1].expand(4, -1), rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("network_class", NETWORKS)
-def test_the_first_digit_reaches_the_output_and_every_parameter_gets_a_gradient(network_class):
-    network = randomized(network_class(5, 10, 5, 10))
-    digits = torch.tensor([[1, 2, 3, 4, 5], [9, 2, 3, 4, 5]])
-    outputs = network(digits)
-    assert not outputs[0].equal(outputs[1])
-    cross_entropy(outputs, torch.tensor([1, 9])).backward()
-    assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in network.parameters())
-
-
-@pytest.mark.parametrize("network_class", NETWORKS)
-def test_trace_collects_the_states_of_every_step(network_class):
-    network = randomized(network_class(5, 10, 4, 10))
-    trace = []
-    logits = network(torch.zeros(3, 5), trace)
-    assert len(trace) == 5 and all(len(state) == len(network.state) for state in trace)
-    assert all(part.shape == (3, 4) for state in trace for part in state)
-    torch.testing.assert_close(logits, trace[-1][0] @ network.W_ph.T + network.b_p)
-
-
-@pytest.mark.parametrize("network_class", NETWORKS)
-@pytest.mark.parametrize("wrong", [dict(seq_length=0), dict(input_dim=0), dict(num_hidden=-1), dict(num_classes=0)])
-def test_impossible_sizes_are_refused(network_class, wrong):
-    sizes = dict(seq_length=4, input_dim=1, num_hidden=5, num_classes=10) | wrong
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        network_class(**sizes)
+@pytest.mark.parametrize("wrong", ["seq_length", "input_dim", "num_hidden", "num_classes"])
+def test_impossible_sizes_are_refused(wrong):
+    with pytest.raises(InputError, match=wrong):
+        LSTM(**dict(seq_length=4, input_dim=1, num_hidden=5, num_classes=10) | {wrong: 0})

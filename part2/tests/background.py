@@ -1,154 +1,113 @@
-"""`part2.train_text` in several processes, started and ended as torchrun would, but in 0.1 s each."""
-import builtins
+"""`part2.train_text` in processes of its own, to be killed and interrupted, also several as torchrun starts them."""
 import importlib
-import io
-import math
+import json
+import multiprocessing
 import os
 import signal
 import sys
 import time
-import types
 
-from part1 import cli, processes, run  # before torch, see part1/run.py
 import torch
-import torch._dynamo  # torch does later, and writes then
+import torch._dynamo  # torch.optim would load it later, in each process
 
-from part1.tests.background import context
-from part2 import study, train_text
+from part1 import files, run
+from part2 import parallel, train_text
+
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["part2.tests.background"])
 
 
-class Launch:
-    """Processes with these flags: their exit statuses, negative for a signal, and what each of them printed.
+def launch(folder, size, *flags, restarts=0, **options):
+    """Train in `size` processes with these flags, as torchrun does after so many restarts; 0: one without torchrun.
 
-    Args:
-        folder: for what they print.
-        size: their number.
-        flags: of the script.
-        before: the launch that this one starts again.
-        options: of `script`.
+    Returns their exit statuses, negative for a signal, and what each has printed, which is kept in `folder`.
     """
-
-    def __init__(self, folder, size, flags, before=None, **options):
-        self.attempt = before.attempt + 1 if before else 0
-        self.store = before.store if before else torch.distributed.TCPStore("localhost", 0, is_master=True,
-                                                                            wait_for_workers=False)
-        logs = [folder / f"log {rank}" for rank in range(size)]
-        torchruns = {"TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_USE_AGENT_STORE": "True", "WORLD_SIZE": size,
-                     "TORCHELASTIC_RESTART_COUNT": self.attempt, "MASTER_ADDR": "localhost",
-                     "MASTER_PORT": self.store.port}
-        group = [context.Process(target=_process, args=({**torchruns, "RANK": rank, "LOCAL_RANK": rank}, log, flags,
-                                                        options)) for rank, log in enumerate(logs)]
-        for process in group:
-            process.start()
-        end = time.monotonic() + 60
-        try:
-            while any(process.is_alive() for process in group):
-                assert time.monotonic() < end, "still running"
-                time.sleep(0.02)
-                if any(process.exitcode for process in group):  # torchrun tells the others to end
-                    time.sleep(0.1)
-                    for process in group:
-                        if process.is_alive():
-                            os.kill(process.pid, signal.SIGTERM)
-                        process.join(30)
-        finally:
-            for process in group:
-                process.kill()
-                process.join()
-        self.statuses = [process.exitcode for process in group]
-        self.printed = [log.read_text() for log in logs]
-
-    def line(self):
-        """The only line, of all processes, that is not about progress."""
-        line, = [line for text in self.printed for line in text.splitlines() if not line.startswith("update ")]
-        return line
+    store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    torchrun = {"TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_USE_AGENT_STORE": "True", "WORLD_SIZE": size,
+                "TORCHELASTIC_RESTART_COUNT": restarts, "MASTER_ADDR": "localhost", "MASTER_PORT": store.port}
+    logs = [folder / f"log {rank}" for rank in range(max(size, 1))]
+    processes = [context.Process(target=_process, args=({**torchrun, "RANK": rank} if size else {}, log,
+                                                        list(map(str, flags)), options))
+                 for rank, log in enumerate(logs)]
+    for process in processes:
+        process.start()
+    end = time.monotonic() + 60
+    while any(process.is_alive() for process in processes):
+        time.sleep(0.02)
+        late = time.monotonic() > end
+        if late or any(process.exitcode for process in processes):  # torchrun tells the others to end
+            time.sleep(0.1)
+            for process in processes:
+                process.kill() if late else process.terminate()
+                process.join(30)
+    assert time.monotonic() < end, "still running"
+    statuses, printed = [process.exitcode for process in processes], [log.read_text() for log in logs]
+    print(statuses, *printed, sep="\n")  # pytest shows it when a test fails
+    return statuses, printed
 
 
 def _process(environment, log, flags, options):
     os.environ.update({name: str(value) for name, value in environment.items()})
-    importlib.reload(processes)
+    importlib.reload(parallel)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False, buffering=1)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a shell; a fork server may ignore it
-    status = script([str(flag) for flag in flags], **options)
-    sys.stdout.flush()
-    os._exit(status)
+    sys.exit(script(flags, **options))
 
 
-def script(flags, name="train_text", double=False, moments=(), runs=None):
-    """Run a script; returns its exit status. Ranks above 0 fail when they write.
+def script(flags, double=False, moments=(), kill=None):
+    """Run `part2.train_text`; returns its exit status.
 
     Args:
         double: everything in float64.
-        moments: (attempt, rank, update, what that process then does, a key of `ACTIONS`).
-        runs: folder for new runs, instead of this repository's.
+        moments: (restarts, rank, update, what that process then does, a key of `ACTIONS`).
+        kill: (method of the run or its files, number of the call, whether after it), when the process kills itself.
     """
+    if kill:
+        _kill_at(*kill)
     torch.set_num_threads(1)
-    sys.modules["torch.utils.tensorboard"] = types.SimpleNamespace(SummaryWriter=Summary)
-    if not processes.FIRST:
-        builtins.open = io.open = reading_only
-        os.mkdir = os.replace = os.truncate = None
     if double:
         torch.set_default_dtype(torch.float64)
         torch.Tensor.float = torch.Tensor.double
-    if runs:
-        cli.ROOT = runs
-    if moments:
-        check = run.Run.check_finite
+    check = run.Run.check_finite
 
-        def check_and_act(current, **values):
-            check(current, **values)
-            for *moment, action in moments:
-                if moment == [processes.ATTEMPT, processes.RANK, current.step] and "loss" in values:
-                    ACTIONS[action](current)
+    def check_and_act(current, step, **values):
+        check(current, step, **values)
+        here = [int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)), parallel.RANK, step]
+        for *moment, action in moments:
+            if moment == here and "loss" in values:
+                ACTIONS[action]()
 
-        run.Run.check_finite = check_and_act
-    module = {"train_text": train_text, "study": study}[name]
-    try:
-        return cli.main(module.parse_args, module.main, flags, torchrun=module is train_text)
-    except SystemExit as stop:
-        return stop.code
+    run.Run.check_finite = check_and_act
+    return parallel.main(lambda _: train_text.parse_args(flags), train_text.main)
 
 
-class Summary:
-    """Stands for TensorBoard's writer."""
+def _kill_at(name, number, after):
+    owner, calls = files.Appended if name == "append" else run.Run, []
+    method = getattr(owner, name)
 
-    def __init__(self, folder, purge_step):
-        assert processes.FIRST
+    def watched(self, *args, **kwargs):
+        calls.append(name)
+        if len(calls) == number and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        method(self, *args, **kwargs)
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        pass
-
-    def add_scalar(self, name, value, step):
-        pass
-
-
-def reading_only(file, mode="r", *args, _open=open, **kwargs):
-    assert mode in ("r", "rb"), f"{file} is opened to write"
-    return _open(file, mode, *args, **kwargs)
+    setattr(owner, name, watched)
 
 
-def terminate_torchrun(current):
-    os.kill(os.getppid(), signal.SIGTERM)
-    while not current.signum:  # until torchrun has passed it on
-        time.sleep(0.01)
+def spoil_evaluation():
+    train_text.evaluate = lambda model, characters: float("nan")
 
 
-def spoil_evaluation(current):
-    train_text.evaluate = lambda model, characters: math.nan
-
-
-ACTIONS = {"kill": lambda current: os.kill(os.getpid(), signal.SIGKILL),
-           "interrupt": lambda current: os.kill(os.getpid(), signal.SIGINT),
-           "terminate": lambda current: os.kill(os.getpid(), signal.SIGTERM),
-           "terminate torchrun": terminate_torchrun, "spoil evaluation": spoil_evaluation}
+ACTIONS = {"kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+           "interrupt": lambda: signal.raise_signal(signal.SIGINT),
+           "terminate": lambda: signal.raise_signal(signal.SIGTERM), "spoil evaluation": spoil_evaluation,
+           "terminate torchrun": lambda: (os.kill(os.getppid(), signal.SIGTERM), time.sleep(1))}
 
 
 if __name__ == "__main__":  # of torchrun's own processes: the options as JSON, then the flags
-    import json
     sys.exit(script(sys.argv[2:], **json.loads(sys.argv[1])))

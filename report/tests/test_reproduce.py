@@ -1,178 +1,220 @@
-"""The main command and the figures: studies run once and end in figures, tables and answers; errors are one line."""
+"""The main command at tiny sizes: studies run once, go on, and end in a page; the presets are what they were."""
+import importlib
+import os
+import shlex
 import shutil
+import signal
+import subprocess
+import time
 
 import pytest
 
-from part1 import cli, run
-from report import plots, reproduce, tables
-from report.tests.conftest import make_results
+from assets import download
+from part1 import cli, files, grads_over_time, sweep
+from report import plots, reproduce, studies
+
+TINY = ("--preset naive --model_type RNN --palindrome_lengths 4 --num_hidden 3 --batch_size 4 --eval_size 20 "
+        "--train_steps 4 --eval_every 2 --device cpu --seeds 0")
 
 
 @pytest.fixture
-def preset(tmp_path, monkeypatch):
-    """A preset of two studies, one that copies ready results and one that counts; returns the list of its runs."""
-    ran = []
-    ready = make_results(tmp_path / "ready", optional=False)
-    content = run.read_json(ready / "text.json")
-    content["result"] |= {"steps": 900, "accuracy": 0.6, "bits_per_character": 2.0}
-    run.write_json(ready / "text.json", content)
-
-    def copy(flags, work, results):
-        ran.append((flags, work.name))
-        for path in results:
-            shutil.copyfile(ready / path.name, path)
-
-    names = sorted(path.name for path in ready.iterdir())
-    studies = [reproduce.Study("one", copy, "--seeds 0 1", names[:3]), reproduce.Study("two", copy, "", names[3:])]
-    monkeypatch.setitem(reproduce.PRESETS, "quick", studies)
-    monkeypatch.setenv("PATH", str(tmp_path))  # without LaTeX: test_build.py is about the PDF
-    monkeypatch.setattr(plots, "FIGURES", {"text": plots.FIGURES["text"]})
-    return ran
+def quick(tmp_path, monkeypatch):
+    """A quick preset of tiny studies, in a folder of the test's."""
+    preset = reproduce.Preset([
+        studies.GRAPHS[0],
+        studies.accuracies("lengths", "a sweep", f"{TINY} 1"),
+        studies.Study("gradients", {"gradients.csv": "gradients.csv"},
+                      "part1.grads_over_time --seeds 0 --palindrome_length 8 --num_hidden 4"),
+        studies.text("text", "a text", "--train_steps 3 --batch_size 4 --seq_length 5 --lstm_num_hidden 4 "
+                     "--eval_fraction 0.01 --device cpu", ["The fox"]),
+    ], tmp_path / "work", tmp_path / "quick" / "results")
+    monkeypatch.setitem(reproduce.PRESETS, "quick", preset)
+    return preset
 
 
-def test_studies_run_once_and_end_in_figures_tables_and_answers(preset, tmp_path, capsys):
-    config = reproduce.parse_args([])
-    config.work, config.folder = tmp_path / "work", tmp_path / "quick"
-    reproduce.main(config)
-    out = capsys.readouterr().out
-    assert preset == [(["--seeds", "0", "1"], "gradients"), ([], "lengths")]
-    assert (tmp_path / "quick" / "figures" / "text.pdf").exists()
-    assert (tmp_path / "quick" / "generated" / "numbers.tex").read_text().count(r"\hasquicktrue") == 1
-    assert "3 updates from C to E" in out and "4 updates from C to E" in out and "apt-get install latexmk" in out
-    reproduce.main(config)
-    assert len(preset) == 2 and "its results are there already" in capsys.readouterr().out
-    (tmp_path / "quick" / "results" / "lengths.csv").unlink()
-    reproduce.main(config)
-    assert len(preset) == 3
+def page_of(preset):
+    return preset.results.with_name("index.html").read_text()
 
 
-def test_every_preset_makes_what_the_report_needs():
-    for studies in reproduce.PRESETS.values():
-        names = [name for study in studies for name in study.results]
-        assert len(names) == len(set(names)) and set(tables.REQUIRED) <= set(names)
-
-
-# Cells
-
-TINY = ("--model_type RNN --palindrome_lengths 4 --seeds 0 1 --num_hidden 3 --batch_size 4 --eval_size 20 "
-        "--train_steps 4 --eval_every 2 --device cpu")
-
-
-@pytest.fixture
-def cells(preset, tmp_path, monkeypatch):
-    """The preset in a folder of its own, with a sweep of two cells between its studies; returns the results' folder."""
-    monkeypatch.setattr(cli, "ROOT", tmp_path)
-    reproduce.PRESETS["quick"].insert(1, reproduce.Study("sweep", reproduce.sweep_study, TINY, ["naive.csv"]))
-    return tmp_path / "runs" / "quick" / "results"
-
-
-def test_a_cell_keeps_its_number_when_others_are_done(cells, preset, call):
-    assert call(reproduce, "--list_cells")[:2] == (
-        0, "   0 gradients\n   1 naive/cells/RNN_T4_seed0\n   2 naive/cells/RNN_T4_seed1\n   3 lengths\n")
-    assert not cells.exists()
-    for cell in (0, 2, 2, 0):
-        assert call(reproduce, "--cell", cell) == (0, "", "")
-    assert preset == [(["--seeds", "0", "1"], "gradients")]
-    assert call(reproduce, "--list_cells")[1] == "   1 naive/cells/RNN_T4_seed0\n   3 lengths\n"
-    assert call(reproduce, "--cell", 1) == (0, "", "") and call(reproduce, "--cell", 3) == (0, "", "")
-    assert not (cells / "naive.csv").exists()  # that is for the job which collects
-    status, out, err = call(reproduce)
-    assert (status, err) == (0, "") and (cells / "naive.csv").exists() and out.count("are there already") == 2
-    assert call(reproduce, "--list_cells") == (0, "", "")
-
-
-def test_a_study_that_another_process_has_at_work_is_left_to_it(cells, preset, call, tmp_path):
-    work = tmp_path / "runs" / "quick" / "work" / "lengths"
-    work.mkdir(parents=True)
-    with run.locked(work):
-        status, out, err = call(reproduce, "--cell", 3)
-    assert (status, err, preset) == (0, "", []) and "another process is at work in" in out
-
-
-def test_the_missing_cells_go_to_slurm(cells, call, tmp_path):
-    for cell in (0, 1):
+def test_studies_run_once_and_end_in_results_figures_a_page_and_answers(quick, call):
+    for cell in (1, 2):  # here, not in processes of their own, which take seconds to start
         call(reproduce, "--cell", cell)
-    (tmp_path / "sbatch").write_text(f"#!/bin/sh\necho $* >> {tmp_path}/calls\necho 7\n")
-    (tmp_path / "sbatch").chmod(0o755)
-    status, out, err = call(reproduce, "--slurm", "--time", 30)
-    assert (status, err) == (0, "") and out.startswith("job 7 runs 2 cells, then job 7 collects them")
-    assert (tmp_path / "calls").read_text() == "--parsable cells.sh\n--parsable --dependency=afterany:7 collect.sh\n"
-    folder = tmp_path / "runs" / "quick" / "work" / "slurm"
-    job = (folder / "cells.sh").read_text()
-    assert "#SBATCH --array=2-3\n" in job and "#SBATCH --time=30\n" in job
-    assert '-m report.reproduce --preset quick --cell "$SLURM_ARRAY_TASK_ID" &\n' in job
-    assert "-m report.reproduce --preset quick &\n" in (folder / "collect.sh").read_text()
+    status, out, err = call(reproduce)
+    assert (status, err) == (0, "")
+    assert "RNN           4      2" in out and "updates from C to E: 3" in out and "10 beams, log-probability" in out
+    assert {path.name for path in quick.results.iterdir()} - {".lock"} == {
+        "graph_2019.json", "lengths.csv", "gradients.csv", "text.json", "text_curves.csv"}
+    assert "All 4 studies are done" in page_of(quick) and page_of(quick).count("data:image/png") == 4
+    assert call(reproduce)[1].count("are there already") == 4
+    (quick.results / "graph_2019.json").unlink()
+    assert call(reproduce)[1].count("are there already") == 3 and (quick.results / "graph_2019.json").exists()
 
 
-def test_a_missing_book_is_an_error_before_anything_is_submitted(cells, preset, call, tmp_path, monkeypatch):
-    monkeypatch.setattr(reproduce, "local", lambda name: None)
-    reproduce.PRESETS["quick"].append(reproduce.Study("text", reproduce.text_study, "", ["text_2.json"], book="darwin"))
-    for flags in (["--slurm", "--dry_run"], ["--cell", 4]):
-        status, out, err = call(reproduce, *flags)
-        assert (status, out) == (2, "") and err.endswith("get it with: python -m assets.download darwin\n")
-    assert call(reproduce, "--list_cells")[1].endswith("   4 text_2\n")
-    assert not (tmp_path / "runs" / "quick" / "work" / "slurm").exists() and preset == []
+def test_cells_run_one_by_one_and_are_collected_when_all_are_done(quick, call):
+    names = ["graph_2019", "lengths/cells/RNN_T4_seed0", "lengths/cells/RNN_T4_seed1", "gradients", "text"]
+    assert call(reproduce, "--list_cells")[:2] == (0, "".join(f"{k:4} {name}\n" for k, name in enumerate(names)))
+    assert not quick.work.exists() and not quick.results.exists()
+    for cell in (0, 2, 2):
+        assert call(reproduce, "--cell", cell)[::2] == (0, "")
+    done = [line.split()[0] for line in call(reproduce, "--list_cells")[1].splitlines() if line.endswith("(done)")]
+    assert done == ["0", "2"]
+    status, out, err = call(reproduce, "--collect")
+    assert (status, err) == (0, "") and out.count("is not done yet") == 3
+    assert "1 of 4 studies are done" in page_of(quick)
+    assert call(reproduce, "--cell", 1) == (0, "", "") and not (quick.results / "lengths.csv").exists()
+    assert call(reproduce, "--collect")[1].count("is not done yet") == 2
+    assert [row["seed"] for row in files.read_csv(quick.results / "lengths.csv")] == [0, 1]
+    assert "2 of 4 studies are done" in page_of(quick)
 
 
-def test_every_cell_of_the_full_study_has_a_name_of_its_own(tmp_path):
-    names = [name for study in reproduce.FULL for name, _, _ in study.cells(tmp_path, tmp_path)]
-    assert len(names) == len(set(names)) and {"text", "gradients", "lengths/cells/RNN_T5_seed0"} <= set(names)
-    assert sum(name.startswith("optimizers/Adam_0.001/cells/") for name in names) == 3
+class Stub(studies.Study):
+    """A study that writes one file and raises what `errors` holds for it the first time."""
+
+    errors = {}
+
+    def make(self, work):
+        files.write_csv(work / "stub.csv", [{"of": self.name}])
+        time.sleep(0.02)
+        if self.name in self.errors:
+            raise self.errors.pop(self.name)
 
 
-@pytest.mark.parametrize("flags, hint", [
-    (["--cell", 4], "0 … 3"), (["--cell", -1], "not -1"), (["--dry_run"], "is for --slurm"),
-    (["--slurm", "--cell", 1], "not allowed with"), (["--slurm", "--time", "soon"], "not 'soon'"),
-    (["--slurm"], "there is no sbatch here")])
-def test_wrong_flags_about_cells_are_one_line(cells, call, tmp_path, flags, hint):
+def test_an_interrupted_study_goes_on_and_its_time_adds_up(tmp_path, monkeypatch, call):
+    one, two = (Stub(name, {f"{name}.csv": "stub.csv"}, "") for name in ("one", "two"))
+    Stub.errors["two"] = cli.Interrupted("saved", signal.SIGTERM)
+    preset = reproduce.Preset([studies.GRAPHS[0], one, two], tmp_path / "work", tmp_path / "quick" / "results")
+    monkeypatch.setitem(reproduce.PRESETS, "quick", preset)
+    assert call(reproduce)[::2] == (143, "stopped: saved\n")
+    assert (preset.results / "one.csv").exists() and not (preset.results / "two.csv").exists()
+    assert "2 of 3 studies are done" in page_of(preset) and page_of(preset).count("not done yet") == 1
+    before = two.seconds(preset.work)
+    status, out, err = call(reproduce)
+    assert (status, err, out.count("are there already")) == (0, "", 2) and (preset.results / "two.csv").exists()
+    assert two.seconds(preset.work) >= before + 0.02 >= 0.04
+
+
+def test_what_another_process_has_at_work_is_left_to_it(quick, call):
+    own = quick.work / "gradients"
+    own.mkdir(parents=True)
+    with files.locked(own):
+        status, out, err = call(reproduce, "--cell", 3)
+        assert (status, err) == (0, "") and "another process is at work in" in out
+    assert not (quick.results / "gradients.csv").exists()
+    with files.locked(quick.results):
+        status, out, err = call(reproduce)
+    assert status == 2 and err.count("\n") == 1 and "another process is at work in" in err
+
+
+@pytest.mark.parametrize("flags, hint", [(["--cell", 5], "0 … 4"), (["--cell", -1], "not -1"),
+                                         (["--collect", "--cell", 1], "not allowed with"),
+                                         (["--preset", "huge"], "huge")])
+def test_wrong_flags_are_one_line(quick, call, flags, hint):
     status, out, err = call(reproduce, *flags)
     assert (status, out) == (2, "") and err.count("\n") == 1 and hint in err
-    assert not (tmp_path / "runs").exists()
+    assert not quick.work.exists() and not quick.results.exists()
 
 
-def test_tuned_gradients_start_from_each_networks_own_weights(tmp_path):
-    reproduce.tuned_gradient_study("--seeds 0 --palindrome_length 8 --num_hidden 4 --batch_size 2".split(), tmp_path,
-                                   [tmp_path / "gradients_tuned.csv"])
-    rows = plots.read_csv(tmp_path / "gradients_tuned.csv")
-    found = [(row["model_type"], row["input"], row["state"], row["t"]) for row in rows]
-    assert len(found) == len(set(found)) and {model for model, *_ in found} == {"RNN", "LSTM", "PeepLSTM"}
+def test_a_missing_book_is_an_error_before_anything_runs(quick, call, monkeypatch):
+    monkeypatch.setattr(download, "local", lambda name: None)
+    quick.studies.append(studies.text("other", "a book", "", ["De"], "darwin"))
+    for flags in ([], ["--cell", 5]):
+        status, out, err = call(reproduce, *flags)
+        assert status == 2 and "[1/" not in out and err.count("\n") == 1
+        assert err.endswith("get it with: python -m assets.download darwin\n")
+    assert not (quick.results / "graph_2019.json").exists()
 
 
-def test_a_missing_book_names_the_command(monkeypatch):
-    monkeypatch.setattr(reproduce, "local", lambda name: None)
-    with pytest.raises(ValueError, match="python -m assets.download grimms"):
-        reproduce.book_file("grimms")
+# The presets
+
+def test_the_full_preset_makes_the_committed_results_by_tasks_with_names_of_their_own(tmp_path):
+    results = [name for study in studies.FULL for name in study.results]
+    assert sorted(results) == sorted(path.name for path in (files.ROOT / "report" / "results").glob("*.*s*"))
+    for preset in (studies.QUICK, studies.FULL):
+        names = [name for study in preset for name, _, _ in study.tasks(tmp_path, tmp_path)]
+        assert len(names) == len(set(names))
 
 
-def test_wrong_flags_are_one_line(call):
-    status, out, err = call(reproduce, "--preset", "huge")
-    assert (status, out) == (2, "") and err.count("\n") == 1 and "Traceback" not in err
+@pytest.mark.parametrize("study", [study for study in studies.FULL if isinstance(study, studies.SweepStudy)],
+                         ids=lambda study: study.name)
+def test_the_cells_of_the_full_preset_are_those_of_the_committed_results(study, tmp_path):
+    result, = (name for name, made in study.results.items() if made == "results.csv")
+    rows = files.read_csv(files.ROOT / "report" / "results" / result)
+    cells = study.cells(tmp_path)
+    assert [(row["model_type"], row["palindrome_length"], row["seed"]) for row in rows] == [
+        (cell.settings["model_type"], cell.length, cell.settings["seed"]) for cell in cells]
+    for row, cell in zip(rows, cells):
+        settings = {name: value for name, value in cell.recorded().items() if name in row}
+        assert len(settings) > 15 and settings == {name: row[name] for name in settings}
+        if "method" in row:
+            assert study.methods[row["optimizer"], row["momentum"]][0] == row["method"]
 
 
-def test_figures_come_from_any_folder_of_results_and_old_ones_go(call, tmp_path):
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "graph_2019.pdf").write_bytes(b"of an earlier version")
-    results = make_results(tmp_path / "results", optional=False)
-    (results / "gradients.csv").unlink()
-    (results / "graph_2019.json").unlink()
-    status, out, err = call(plots, "--results", results, "--figures", tmp_path / "figures")
-    assert (status, err) == (0, "") and len(out.splitlines()) == 2
-    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(
-        f"{name}.{kind}" for name in ("lengths", "text") for kind in ("pdf", "png"))
+@pytest.mark.parametrize("study", [study for study in studies.FULL if study.book], ids=lambda study: study.name)
+def test_the_texts_of_the_full_preset_are_the_committed_ones(study):
+    content, config = files.read_json(files.ROOT / "report" / "results" / f"{study.name}.json"), study.parse()
+    settings = config.settings | {"txt_file": os.path.basename(config.settings["txt_file"])}
+    assert content["settings"].items() >= settings.items()
+    assert [row["prompt"] for row in content["sentences"]] == config.prompts
 
 
-@pytest.mark.parametrize("content, message", [(None, "holds no results"), ("", "has no rows"),
-                                              ("step,loss\n", "has no rows")])
+@pytest.mark.parametrize("study", studies.QUICK, ids=lambda study: study.name)
+def test_the_command_that_makes_it_again_is_one_of_its_script(study):
+    python, option, script, *flags = shlex.split(study.again)
+    assert vars(importlib.import_module(script).parse_args(flags)).items() >= {
+        name: value for name, value in vars(study.parse()).items() if name not in ("output", "cells")}.items()
+
+
+def test_tuned_gradients_start_from_each_networks_own_weights(tmp_path, call):
+    flags = "--seeds 0 --palindrome_length 8 --num_hidden 4"
+    studies.TunedGradientStudy("", {}, f"part1.grads_over_time {flags}").make(tmp_path)
+    rows = []
+    for models, start in (["RNN"], ["--init", "orthogonal"]), (["LSTM", "PeepLSTM"], ["--forget_bias", "chrono"]):
+        call(grads_over_time, *flags.split(), *start, "--output", tmp_path / "other")
+        rows += [row for row in files.read_csv(tmp_path / "other" / "gradients.csv") if row["model_type"] in models]
+    assert files.read_csv(tmp_path / "gradients.csv") == rows
+
+
+def test_sweeps_of_optimizers_and_for_gradients_make_their_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr(studies.OptimizerStudy, "methods", {("sgd", 0.0): ("SGD", "0.1"), ("adam", 0.9): ("Adam", "1")})
+    for study in (studies.OptimizerStudy("", {"optimizers.csv": "results.csv"}, f"part1.sweep {TINY}"),
+                  studies.TrainedGradientStudy("", {"gradients.csv": "gradients.csv"}, f"part1.sweep {TINY}")):
+        for cell in study.cells(tmp_path / "work" / study.name):
+            sweep.run_cell(cell)
+        study.run(tmp_path / "work", tmp_path)
+    assert [row["t"] for row in files.read_csv(tmp_path / "gradients.csv")] == [1, 2, 3]
+    assert [(row["method"], row["learning_rate"]) for row in files.read_csv(tmp_path / "optimizers.csv")] == [
+        ("SGD", 0.1), ("Adam", 1)]
+
+
+@pytest.mark.parametrize("signum, flags, array, requeued", [
+    (signal.SIGUSR1, "--preset full", {"SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3"}, "5_3"),
+    (signal.SIGUSR1, "--collect", {}, "7"), (signal.SIGTERM, "--collect", {}, None)])
+def test_a_job_at_its_time_limit_queues_itself_again_and_one_that_is_stopped_does_not(
+        tmp_path, signum, flags, array, requeued):
+    for name, line in {"python": 'echo "$@" > words; trap "exit 143" TERM; for k in $(seq 100); do sleep 0.1; done',
+                       "scontrol": 'echo "$@" > requeued'}.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    job = subprocess.Popen(
+        [shutil.which("bash"), files.ROOT / "report" / "reproduce.sbatch", *flags.split()],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": str(tmp_path / "python"),
+             "SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_CPUS_PER_TASK": "1", "SLURM_JOB_ID": "7", **array})
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "words").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.2)  # its traps come after its Python
+    job.send_signal(signum)
+    assert job.wait(timeout=20) == 143
+    assert (tmp_path / "words").read_text() == f"-m report.reproduce {flags}{' --cell 3' * bool(array)}\n"
+    assert (tmp_path / "requeued").exists() == bool(requeued)
+    assert not requeued or (tmp_path / "requeued").read_text() == f"requeue incomplete {requeued}\n"
+
+
+@pytest.mark.parametrize("content, message", [(None, "holds no results"), ("", "is not a CSV table"),
+                                              ("step,loss\n", "has no")])
 def test_results_that_cannot_be_drawn_are_one_line(call, tmp_path, content, message):
     (tmp_path / "results").mkdir()
     if content is not None:
         (tmp_path / "results" / "text_curves.csv").write_text(content)
     status, out, err = call(plots, "--results", tmp_path / "results", "--figures", tmp_path / "figures")
     assert (status, out) == (2, "") and err.count("\n") == 1 and message in err
-
-
-@pytest.mark.parametrize("name", ["lengths", "text", "graphs"])
-def test_drawing_twice_gives_the_same_bytes(made_up, tmp_path, name):
-    plots.FIGURES[name][1](plots.sources_of(name, made_up / "results"), tmp_path / name)
-    for kind in (".pdf", ".png"):
-        assert (tmp_path / (name + kind)).read_bytes() == (made_up / "figures" / (name + kind)).read_bytes()

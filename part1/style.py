@@ -4,12 +4,17 @@ A figure is saved twice, as a vector PDF for the report and as a PNG for eyes. B
 of the result files they were drawn from, and nothing that changes from day to day: the same results, the same bytes.
 """
 import hashlib
+import io
 from pathlib import Path
 
 import matplotlib
+from matplotlib import pyplot as plt
 
-matplotlib.use("Agg")  # before pyplot: no script here needs a display
-import matplotlib.pyplot as plt
+from part1 import files
+from part1.cli import InputError
+
+matplotlib.use("Agg")  # no script here needs a display
+matplotlib.rcdefaults()  # a matplotlibrc of the user's must not change a figure
 
 WIDTH = 5.5  # inches: the text width of the report's page
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
@@ -38,16 +43,25 @@ def fingerprint(sources):
 def save(figure, path, sources=()):
     """Write `figure` as `path`.pdf and `path`.png, marked with the fingerprint of `sources`, and close it.
 
-    `path` may end in `.pdf`, `.png` or neither; its folder is made when missing. Returns the PNG's path.
+    `path` may end in `.pdf`, `.png` or neither; its folder is made when missing. Returns the PNG's path. Raises
+    `InputError`, and writes neither, where one of the two cannot be a file.
     """
-    path = Path(path)
-    base = path.with_suffix("") if path.suffix in (".pdf", ".png") else path
-    base.parent.mkdir(parents=True, exist_ok=True)
+    base = Path(path)
+    base = base.with_suffix("") if base.suffix in (".pdf", ".png") else base
+    targets = base.parent / f"{base.name}.pdf", base.parent / f"{base.name}.png"
+    if not base.name or base.name.endswith(".") or any(target.is_dir() for target in targets):
+        raise InputError(f"a figure cannot be written as {path}, a PDF and a PNG")
     mark = f"sha256:{fingerprint(sources)}" if sources else ""
-    figure.savefig(f"{base}.pdf", metadata={"CreationDate": None, "Keywords": mark})
-    figure.savefig(f"{base}.png", metadata={"Keywords": mark})
+    content = {}
+    for target, metadata in zip(targets, ({"CreationDate": None, "Keywords": mark}, {"Keywords": mark})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=target.suffix[1:], metadata=metadata)
+        content[target] = buffer.getvalue()
     plt.close(figure)
-    return Path(f"{base}.png")
+    base.parent.mkdir(parents=True, exist_ok=True)
+    for target, data in content.items():
+        files.write_atomically(target, data)
+    return targets[1]
 
 
 def band(axes, x, rows, **style):

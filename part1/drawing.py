@@ -1,0 +1,113 @@
+"""The figures of Part 1, drawn from result rows: nothing here needs torch.
+
+A row is a dict as `files.read_csv` gives it: of `results.csv` and `curves.csv` (`part1.sweep`), `gradients.csv`
+(`part1.grads_over_time`) or `benchmark.csv` (`part1.benchmark`).
+"""
+from itertools import product
+
+import numpy as np
+
+from part1 import style
+from part1.style import plt
+
+CHANCE = {"palindrome": 1 / 10, "binary_palindrome": 2 / 3}  # accuracy of the best guess that has not looked
+
+
+def accuracy(axes, results):
+    """Accuracy against palindrome length on `axes`: mean and standard deviation over seeds, each seed, chance."""
+    for model in dict.fromkeys(row["model_type"] for row in results):
+        cells = {}
+        for row in results:
+            if row["model_type"] == model:
+                cells.setdefault(row["palindrome_length"], []).append(row["accuracy"])
+        order, color = sorted(cells), style.MODEL_COLORS[model]
+        mean = np.array([np.mean(cells[T]) for T in order])
+        spread = np.array([np.std(cells[T], ddof=1) if len(cells[T]) > 1 else 0 for T in order])
+        axes.plot(order, mean, color=color, label=model)
+        axes.fill_between(order, mean - spread, mean + spread, color=color, alpha=0.2, linewidth=0)
+        for T in order:
+            axes.plot([T] * len(cells[T]), cells[T], ".", color=color, alpha=0.6, markersize=4)
+    axes.axhline(CHANCE[results[0]["dataset"]], color=style.GREY, linestyle="--", linewidth=1, label="chance")
+    axes.set(xlabel="palindrome length $T$", ylim=(-0.02, 1.05))
+
+
+def lengths(results, path, sources=()):
+    """Draw `accuracy` as a figure of its own; returns the PNG's path."""
+    figure, axes = plt.subplots()
+    accuracy(axes, results)
+    axes.set(ylabel="accuracy")
+    axes.legend()
+    return style.save(figure, path, sources)
+
+
+def learning_curves(curves, chance, path, sources=()):
+    """Draw accuracy and loss on the evaluation set against updates: mean and standard deviation over the seeds."""
+    figure, panels = plt.subplots(1, 2)
+    for model, length in dict.fromkeys((row["model_type"], row["palindrome_length"]) for row in curves):
+        rows = [row for row in curves if (row["model_type"], row["palindrome_length"]) == (model, length)]
+        seeds = sorted({row["seed"] for row in rows})
+        steps = sorted(set.intersection(*({row["step"] for row in rows if row["seed"] == seed} for seed in seeds)))
+        for axes, name in zip(panels, ("accuracy", "eval_loss")):
+            values = {(row["seed"], row["step"]): row[name] for row in rows}
+            style.band(axes, steps, np.array([[values[seed, step] for step in steps] for seed in seeds]),
+                       label=f"{model}, $L={length}$")
+    panels[0].axhline(chance, color=style.GREY, linestyle="--", linewidth=1, label="chance")
+    panels[0].set(xlabel="update", ylabel="accuracy", ylim=(None, 1.02))
+    panels[1].set(xlabel="update", ylabel="cross-entropy (nats)", ylim=(0, None))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=7)
+    return style.save(figure, path, sources)
+
+
+def gradients(studies, path, sources=(), height=2.25):
+    """Draw the gradient norm against the time step: a panel for each state of each study, on one logarithmic axis.
+
+    `studies` is a dict from titles to rows of `gradients.csv`. Bands are geometric standard deviations.
+    """
+    panels = [(title, state, chosen) for title, rows in studies.items() for state in "hc"
+              if (chosen := [row for row in rows if row["state"] == state])]
+    figure, all_axes = plt.subplots(1, len(panels), sharey=True, squeeze=False, figsize=(style.WIDTH, height))
+    for axes, (title, state, rows) in zip(all_axes[0], panels):
+        for model, digits in dict.fromkeys((row["model_type"], row["input"]) for row in rows):
+            curve = [row for row in rows if (row["model_type"], row["input"]) == (model, digits)]
+            t, norm, factor = (np.array([row[name] for row in curve], dtype=float) for name in ("t", "norm", "factor"))
+            color, line = style.MODEL_COLORS[model], "-" if digits == "one-hot" else ":"
+            axes.plot(t, norm, color=color, linestyle=line, label=f"{model}, {digits} digits")
+            axes.fill_between(t, norm / factor, norm * factor, color=color, alpha=0.2, linewidth=0)
+        axes.set(xlabel="time step $t$", yscale="log", ylim=(1e-16, 10),  # what is below is zero to any optimizer
+                 title=f"{title}\n" + rf"$\Vert\partial L / \partial {state}^{{(t)}}\Vert$")
+    lines = {line.get_label(): line for axes in all_axes[0] for line in axes.get_lines()}
+    figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=3, fontsize=7)
+    return style.save(figure, path, sources)
+
+
+CONTESTANTS = {  # of part1.benchmark: color, line and label
+    "bptt": (style.BLUE, "o-", "ours, bptt"), "autograd": (style.VERMILION, "o-", "ours, autograd (textbook)"),
+    "compiled": (style.ORANGE, "o-", "textbook, compiled"), "torch": (style.GREEN, "o-", "torch.nn"),
+    "floor": (style.GREY, "--", "matrix products alone")}
+
+
+def speed(rows, path, sources=()):
+    """Draw `rows` of `benchmark.csv`: time per update against T, for the networks on one thread and on most threads.
+
+    Only the first GOMP_SPINCOUNT is drawn, the one that our scripts set.
+    """
+    rows = [row for row in rows if row["GOMP_SPINCOUNT"] == rows[0]["GOMP_SPINCOUNT"]]
+    models = list(dict.fromkeys(row["model_type"] for row in rows))
+    counts = sorted({choose(row["threads"] for row in rows) for choose in (min, max)})
+    figure, panels = plt.subplots(len(counts), len(models), squeeze=False, sharex=True, sharey=True,
+                                  figsize=(style.WIDTH, 0.6 + 1.8 * len(counts)))
+    for axes, (count, model) in zip(panels.flat, product(counts, models)):
+        curve = sorted((row for row in rows if (row["model_type"], row["threads"]) == (model, count)),
+                       key=lambda row: row["T"])
+        T = [row["T"] for row in curve]
+        for name, (color, line, label) in CONTESTANTS.items():
+            if curve[0].get(f"{name}_ms") is not None:  # compiled needs a compiler
+                median, low, high = ([row[name + part] for row in curve] for part in ("_ms", "_q1", "_q3"))
+                axes.plot(T, median, line, markersize=3, color=color, label=label)
+                axes.fill_between(T, low, high, color=color, alpha=0.2, linewidth=0)
+        axes.set(title=f"{model}, {count} thread{'s' * (count > 1)}", xscale="log", yscale="log", xticks=T,
+                 xticklabels=T, xlabel="palindrome length $T$", ylabel="time per update (ms)")
+        axes.minorticks_off()
+        axes.label_outer()
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=7)
+    return style.save(figure, path, sources)

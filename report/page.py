@@ -1,0 +1,231 @@
+"""The page of the quick studies: one HTML file that opens by double click, without a network and without scripts.
+
+`write` makes it from the results and figures that there are; `report.reproduce` does so after every study, so that the
+page can be watched while it grows. Its style is in page.css; everything is copied into the file, figures as PNG.
+"""
+import base64
+import re
+from html import escape
+from pathlib import Path
+from typing import Callable, NamedTuple
+
+import numpy as np
+
+from part1 import files
+from report.tables import SOLVED, accuracies, cells, share
+
+RESULTS = {"model_type", "palindrome_length", "seed", "steps", "loss", "eval_loss", "accuracy", "best_accuracy",
+           "steps_to_target", "seconds", "input_length"}  # columns of a sweep's table that are no settings
+STYLE = Path(__file__).with_name("page.css")
+
+
+class Entry(NamedTuple):
+    """A study as the page lists it: `seconds` is the time that it took, or None where that is not known."""
+
+    name: str
+    about: str
+    command: str  # makes it again
+    done: bool
+    seconds: float | None = None
+
+
+def duration(seconds):
+    """A time for people: under 1 s, 48 s, 2 min 05 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s" if rest else "under 1 s"
+
+
+def power(value):
+    """A positive number with two digits, a small one as a multiple of a power of ten."""
+    digits, exponent = f"{value:.1e}".split("e")
+    return f"{digits} × 10<sup>−{-int(exponent)}</sup>" if value < 0.01 else f"{value:.2g}"
+
+
+def texts(title, samples, prompts=None):
+    """A titled list of texts that a network wrote, with visible line ends; each begins with its prompt, in bold."""
+    items = []
+    for text, prompt in zip(samples, prompts or [""] * len(samples)):
+        bold = f"<strong>{escape(prompt)}</strong>" if prompt else ""
+        items.append(f'<li class="text">{bold}{escape(text[len(prompt):])}</li>'.replace("\n", "<i>↵</i>"))
+    return f'<h4>{title}</h4>\n<ol class="texts">{"".join(items)}</ol>'
+
+
+def commands(studies):
+    """Command lines, a line each, that are broken between flags, not inside them."""
+    return "\n".join(" ".join(f"<span>{escape(words)}</span>" for words in re.split(" (?=--)", study.command))
+                     for study in studies)
+
+
+def table(caption, head, rows, numbers=None, kind=""):
+    """A table in a box that scrolls; cells are HTML, those from column `numbers` on are aligned at the right."""
+    align = [" class=number" if numbers is not None and k >= numbers else "" for k in range(len(head))]
+    lines = [f'<div class="scroll"><table class="{kind}">{caption and f"<caption>{caption}</caption>"}<thead><tr>',
+             *(f"<th scope=col{right}>{cell}</th>" for right, cell in zip(align, head)), "</tr></thead><tbody>"]
+    for first, *others in rows:
+        cells = (f"<td{right}>{cell}</td>" for right, cell in zip(align[1:], others))
+        lines.append(f"<tr><th scope=row>{first}</th>{''.join(cells)}</tr>")
+    return "\n".join([*lines, "</tbody></table></div>"])
+
+
+def settings(networks):
+    """A list of settings: `networks` is a dict from what they apply to to a dict of them."""
+    lines = []
+    for title, values in networks.items():
+        words = (f"<span>{escape(name)} <code>{escape(str(value))}</code></span>"
+                 for name, value in values.items() if value not in (None, ""))
+        lines.append(f"<dt>{escape(title)}</dt><dd>{' '.join(words)}</dd>")
+    return f'<h3>Settings</h3>\n<dl class="settings">{"".join(lines)}</dl>'
+
+
+def sweep_section(results, study):
+    """How many seeds solved each length, and the settings, those that differ between the networks by network."""
+    body, networks = [], {}
+    for model, lengths in cells(files.read_csv(results / f"{study}.csv")).items():
+        for T, rows in lengths.items():
+            accuracy = accuracies(rows)
+            spread = f" ± {np.std(accuracy, ddof=1):.3f}" if len(rows) > 1 else ""
+            body.append([escape(model), T, share(value >= SOLVED for value in accuracy),
+                         f"{np.mean(accuracy):.3f}{spread}", f"{np.mean([row['steps'] for row in rows]):.0f}"])
+        networks[model] = {name: value for name, value in rows[0].items() if name not in RESULTS}
+    first, *others = networks.values()
+    shared = {name: value for name, value in first.items() if all(other[name] == value for other in others)}
+    own = {model: {name: value for name, value in values.items() if name not in shared}
+           for model, values in networks.items() if values != shared}
+    return table(f"Seeds that reach an accuracy of {SOLVED}, mean accuracy ± standard deviation over the seeds, and "
+                 "mean number of updates.", ["network", "length", "solved", "accuracy", "updates"], body, 1
+                 ) + settings({"all networks": shared, **own})
+
+
+def gradients_section(results, study):
+    """The gradient at the first time step and the last."""
+    curves = {}
+    for row in files.read_csv(results / f"{study}.csv"):
+        curves.setdefault((row["model_type"], row["input"], row["state"]), []).append(row)
+    return table("Norm of the gradient at the first time step and the last, geometric mean over the seeds.",
+                 ["network", "digits", "state", "first", "last", "seeds"],
+                 [[escape(model), digits, f"<i>{state}</i>", power(rows[0]["norm"]), power(rows[-1]["norm"]),
+                   rows[0]["seeds"]] for (model, digits, state), rows in curves.items()], 3)
+
+
+def text_section(results, study):
+    """What the text model wrote: at each stage, at each temperature, from prompts, and with beams."""
+    content = files.read_json(results / f"{study}.json")
+    result, sentences = content["result"], content["sentences"]
+    prompts = [row["prompt"] for row in sentences]
+    parts = [
+        f"<p>After {result['steps']:,} updates the model predicts {result['accuracy']:.1%} of the next characters of "
+        f"its training text and needs {result['bits_per_character']:.2f} bits per character of held-out text. The text "
+        f"has {content['characters']:,} characters, {content['vocabulary_size']} different ones; the network has "
+        f"{content['parameters']:,} parameters.</p>",
+        '<h3>Samples at each stage</h3>\n<p class="note">Five texts each, greedy: always the likeliest next character, '
+        'from a random first one. <span class="text"><i>↵</i></span> is a line end.</p>']
+    parts += [texts(f"After update {stage['update']:,}", stage["samples"]) for stage in content["stages"]]
+    parts.append('<h3>Temperatures</h3>\n<p class="note">Sampled from softmax(τ · logits) after the last update: a '
+                 "larger τ keeps to likelier characters.</p>")
+    parts += [texts(f"τ = {row['temperature']:g}" if row["temperature"] else "greedy", row["samples"])
+              for row in content["temperatures"]]
+    parts.append("<h3>Finished sentences</h3>")
+    parts += [texts(title, [row[how] for row in sentences], prompts)
+              for title, how in (("greedy", "greedy"), ("τ = 2", "temperature 2"))]
+    parts.append('<h3>Beam search</h3>\n<p class="note">The likeliest text that each number of beams finds.</p>')
+    for row in content["beams"]:
+        beams = f"{row['beam_size']} beams" if row["beam_size"] > 1 else "one beam"
+        parts.append(texts(f"{beams}, log-probability −{-row['log_probability']:.2f}", [row["text"]], prompts))
+    return "\n".join(parts) + settings({"text model": content["settings"]})
+
+
+def graph_section(results, study):
+    """Atilde, the number of updates and a path."""
+    graph = files.read_json(results / f"{study}.json")
+    nodes, path = graph["nodes"], graph["path"]
+    matrix = table(f"Ã = A + I, {graph['edition']}", ["", *nodes],
+                   [[name, *row] for name, row in zip(nodes, graph["Atilde"])], kind="matrix")
+    return (f"<div>{matrix}<p><strong>{graph['updates']} updates</strong> from {path[0]} to {path[-1]},<br>"
+            f"for example {' – '.join(path)}.</p></div>")
+
+
+class Section(NamedTuple):
+    """A part of the page: its studies, by name, what shows each of them, and a figure with its caption."""
+
+    title: str
+    question: str
+    studies: tuple
+    show: Callable
+    figure: str
+    caption: str
+
+
+SECTIONS = (
+    Section("Accuracy against palindrome length", "Questions 1.3 and 1.6 of 2019", ("lengths",), sweep_section,
+            "lengths", "Accuracy on palindromes of T digits: mean (line) and one standard deviation (band) over the "
+            "seeds, and each seed (dot). The dashed line is guessing."),
+    Section("Gradients through time", "Question 1.7 of 2019", ("gradients",), gradients_section,
+            "gradients", "The gradient of the last step's loss that reaches each time step of an untrained network: "
+            "geometric mean and geometric standard deviation over the seeds. Solid: one-hot digits; dotted: raw ones."),
+    Section("Binary palindromes, at reduced size", "Questions 1.3 and 1.4 of 2020", ("binary",), sweep_section,
+            "binary", "Accuracy and loss on the evaluation set during the training: mean and standard deviation over "
+            "the seeds. The dashed line is the best guess of one that has not looked."),
+    Section("A text model", "Questions 2.1 to 2.3", ("text",), text_section, "text", "Loss, on the training text and "
+            "on held-out text, and accuracy of the next character during the training."),
+    Section("Graphs", "Question 3.2", ("graph_2019", "graph_2020"), graph_section, "graphs", "How the information of "
+            "node C spreads over the example graphs of both editions, update by update, until it reaches E."),
+)
+
+
+def section_html(section, studies, results, figures):
+    """A section of the page: the figure, what `section.show` makes of each of its `studies`, and their commands."""
+    parts = [f'<section id="{section.figure}">\n<h2>{section.title}</h2>\n<p class="question">{section.question}</p>']
+    picture = figures / f"{section.figure}.png"
+    if picture.exists() and any(study.done for study in studies):
+        content = base64.b64encode(picture.read_bytes()).decode()
+        parts.append(f'<figure><div class="picture"><img alt="{section.caption} Its values are given below." '
+                     f'src="data:image/png;base64,{content}"></div><figcaption>{section.caption}</figcaption></figure>')
+    bodies = [section.show(results, study.name) if study.done
+              else f'<p class="note">Not done yet: {escape(study.about)}.</p>' for study in studies]
+    parts.append(f'<div class="beside">{"".join(bodies)}</div>' if len(bodies) > 1 else bodies[0])
+    parts += ["<h3>To make it again</h3>", f"<pre><code>{commands(studies)}</code></pre>", "</section>"]
+    return "\n".join(parts)
+
+
+def write(path, studies, results, figures):
+    """Write the page of `studies`, `Entry`s, to the file `path`; `results` and `figures` are folders."""
+    body, link = [], {}
+    for section in SECTIONS:
+        if own := [study for study in studies if study.name in section.studies]:
+            body.append(section_html(section, own, results, figures))
+            link |= {study.name: f'href="#{section.figure}"' for study in own}
+    overview = table("", ["study", "time"], [
+        [f"<a {link.get(study.name, '')}>{escape(study.about)}</a>",
+         '<span class="note">not done yet</span>' if not study.done
+         else "done" if study.seconds is None else duration(study.seconds)] for study in studies], 1)
+    done = [study for study in studies if study.done]
+    total = duration(sum(study.seconds or 0 for study in done))
+    state = (f"All {len(done)} studies are done, in {total}." if len(done) == len(studies) else
+             f"{len(done)} of {len(studies)} studies are done, in {total}. Reload the page to see it grow.")
+    files.write_atomically(path, f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>The quick study</title>
+<style>
+{STYLE.read_text(encoding="utf-8")}</style>
+</head>
+<body>
+<header>
+<h1>Recurrent and graph neural networks: the quick study</h1>
+<p class="lead">Small versions of the studies behind <code>report/report.pdf</code>, trained on this machine.</p>
+<p><strong>{state}</strong></p>
+{overview}
+</header>
+<main>
+{"".join(body)}
+</main>
+<footer>
+<p class="note">Written by <code>python -m report.reproduce</code>, which goes on where it was interrupted.
+The commands above are for the repository’s folder, and what they make goes to folders of its own.
+<code>python -m report.reproduce --preset full</code> runs the studies at full size.</p>
+</footer>
+</body>
+</html>
+""".encode())

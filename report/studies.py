@@ -1,0 +1,222 @@
+"""The studies behind the report, most of them a single command line, and the two presets `QUICK` and `FULL` of them.
+
+`report.reproduce` runs them. A study works in a folder of its own, where it goes on after an interruption; small files
+are copied from there when it is done.
+"""
+import importlib
+import shlex
+import time
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from assets import download
+from part1 import files, grads_over_time, sweep
+from part1.cli import InputError
+from part3 import gcn
+
+
+@dataclass(frozen=True)
+class Study:
+    """A script that runs with certain flags, and the results that are kept of it."""
+
+    about: str  # what it is, in a few words
+    results: dict  # from the names that results are kept under to those of the files that the script writes
+    command: str  # the script and its flags except --output
+    book: str | None = None  # short name of the course's book that it reads
+
+    @property
+    def name(self):
+        return Path(next(iter(self.results))).stem
+
+    @property
+    def again(self):
+        """The command line that makes the study again, elsewhere."""
+        return f"python -m {self.command} --output runs/again/{self.name}"
+
+    @property
+    def script(self):
+        return importlib.import_module(self.command.split()[0])
+
+    def parse(self, *more):
+        """What the script's `parse_args` makes of the study's flags and `more` of them."""
+        return self.script.parse_args([*shlex.split(self.command)[1:], *map(str, more)])
+
+    def check(self):
+        """Raise `InputError` when the book is missing."""
+        if self.book and not download.local(self.book):
+            raise InputError(f"the book {self.book} is not here; get it with: python -m assets.download {self.book}")
+
+    def done(self, folder):
+        """Whether its results are in `folder`."""
+        return all((folder / name).exists() for name in self.results)
+
+    def seconds(self, work):
+        """The wall time that it took in the folder `work` / its name, or None where that is not known."""
+        path = work / self.name / "seconds.json"
+        return files.read_json(path) if path.exists() else None
+
+    def make(self, work):
+        """Run the script, with its files in the folder `work`."""
+        self.script.main(self.parse("--output", work))
+
+    def run(self, work, folder):
+        """Run the study, unless it is done, in the folder `work` / its name, and copy its results to `folder`.
+
+        Raises `files.Busy` when another process is at it.
+        """
+        own = work / self.name
+        own.mkdir(parents=True, exist_ok=True)
+        with files.locked(own):
+            if self.done(folder):
+                return
+            self.check()
+            before, start = self.seconds(work) or 0, time.monotonic()
+            try:
+                self.make(own)
+            finally:
+                files.write_json(own / "seconds.json", round(before + time.monotonic() - start, 2))
+            for name, made in self.results.items():
+                files.write_atomically(folder / name, (own / made).read_bytes())
+
+    def tasks(self, work, folder):
+        """What can run side by side: triples of a name, whether that is done, and the function that runs it."""
+        return [(self.name, self.done(folder), partial(self.run, work, folder))]
+
+
+class SweepStudy(Study):
+    """A sweep of Part 1, whose cells can run side by side."""
+
+    def cells(self, work):
+        return self.parse("--output", work).cells
+
+    def tasks(self, work, folder):
+        return [(str(cell.folder.relative_to(work)), self.done(folder) or cell.result() is not None,
+                 partial(sweep.run_cell, cell)) for cell in self.cells(work / self.name)]
+
+
+class OptimizerStudy(SweepStudy):
+    """A sweep for each learning rate of each optimizer, in one table with a column `method` (Question 1.4)."""
+
+    methods = {("sgd", 0.0): ("SGD", "1 0.1 0.01"), ("sgd", 0.9): ("SGD with momentum 0.9", "0.1 0.01 0.001"),
+               ("rmsprop", 0.9): ("RMSProp", "0.01 0.001 0.0001"), ("adam", 0.9): ("Adam", "0.01 0.001 0.0001")}
+
+    def cells(self, work):
+        cells = []
+        for (optimizer, momentum), (name, rates) in self.methods.items():
+            for rate in rates.split():
+                folder = work / f"{name}_{rate}".replace(" ", "_")
+                cells += self.parse("--optimizer", optimizer, "--momentum", momentum, "--learning_rate", rate,
+                                    "--output", folder).cells
+        return cells
+
+    def make(self, work):
+        rows, _ = sweep.study(self.cells(work), work)
+        files.write_csv(work / "results.csv", [
+            {"method": self.methods[row["optimizer"], row["momentum"]][0], **row} for row in rows])
+
+
+class TrainedGradientStudy(SweepStudy):
+    """The gradients through time in networks trained by a sweep, whether they have learned their task or not."""
+
+    def make(self, work):
+        super().make(work)
+        networks = grads_over_time.trained([cell.folder / "checkpoint.pt" for cell in self.cells(work)])
+        files.write_csv(work / "gradients.csv", grads_over_time.measure(networks))
+
+
+class TunedGradientStudy(Study):
+    """The gradients at the weights that the tuned sweep starts from: orthogonal RNNs, chrono LSTMs."""
+
+    def make(self, work):
+        config = self.parse()
+        sizes = config.palindrome_length, config.num_hidden, config.seeds
+        networks = chain(
+            grads_over_time.untrained(*sizes, init="orthogonal", models=["RNN"]),
+            grads_over_time.untrained(*sizes, forget_bias="chrono", models=["LSTM", "PeepLSTM"]))
+        files.write_csv(work / "gradients.csv", grads_over_time.measure(networks))
+
+
+class GraphStudy(Study):
+    """The answers of Part 3 for one edition of the assignment, which the script only prints."""
+
+    @property
+    def again(self):
+        return f"python -m {self.command}"
+
+    def make(self, work):
+        config = self.parse()
+        gcn.main(config)
+        answers = {name: np.asarray(answer).tolist() for name, answer in gcn.answers(config.edition).items()}
+        files.write_json(work / "graph.json", {"edition": config.edition, **answers})
+
+
+def accuracies(name, about, flags):
+    """The study that makes `name`.csv, the table of a sweep."""
+    return SweepStudy(about, {f"{name}.csv": "results.csv"}, f"part1.sweep {flags}")
+
+
+def text(name, about, flags, prompts=(), book=None):
+    """The study that makes `name`.json: a text model of the built-in fables or a book of the course, and its texts."""
+    words = ["part2.study", *flags.split()]
+    if book:
+        words += ["--seed", "42", "--txt_file", str(download.BOOKS / download.find(book).file), "--strip_gutenberg"]
+    if prompts:
+        words += ["--prompts", *prompts]
+    return Study(about, {f"{name}.json": "text.json", f"{name}_curves.csv": "curves.csv"}, shlex.join(words), book)
+
+
+GRAPHS = [GraphStudy(f"the example graph of {edition}", {f"graph_{edition}.json": "graph.json"},
+                     f"part3.gcn --edition {edition}") for edition in ("2019", "2020")]
+QUICK = [
+    *GRAPHS,
+    Study("gradients through time", {"gradients.csv": "gradients.csv"}, "part1.grads_over_time --seeds 0 1 2"),
+    accuracies("lengths", "accuracy against palindrome length",
+               "--preset tuned --palindrome_lengths 5 10 20 40 --seeds 0 1 2 --train_steps 500 --eval_size 2000"),
+    SweepStudy("binary palindromes at reduced size", {"binary.csv": "results.csv", "binary_curves.csv": "curves.csv"},
+               "part1.sweep --preset 2020 --palindrome_lengths 10 --num_hidden 64 --learning_rate 1e-3 "
+               "--train_steps 300 --eval_every 25 --eval_size 1000"),
+    text("text", "a model of the built-in fables", "--train_steps 1000 --learning_rate 5e-3 --eval_fraction 0.05"),
+]
+GRIMM = ["Sleeping beauty is", "Once upon a time", "The king said to his daughter", "The wolf"]
+FULL = [  # what the report needs most comes first
+    *GRAPHS,
+    Study("gradients through time", {"gradients.csv": "gradients.csv"}, "part1.grads_over_time"),
+    TunedGradientStudy("gradients at the tuned initial weights", {"gradients_tuned.csv": "gradients.csv"},
+                       "part1.grads_over_time"),
+    text("text", "Grimm at the course's settings", "--train_steps 8441 --sample_every 200 --eval_fraction 0.05",
+         GRIMM, "grimms"),
+    accuracies("lengths", "accuracy against palindrome length", "--preset tuned"),
+    text("text_tuned", "Grimm, a larger model",
+         "--train_steps 5000 --sample_every 250 --eval_fraction 0.05 --lstm_num_hidden 256 --seq_length 50 "
+         "--learning_rate 4e-3 --learning_rate_step 500 --learning_rate_decay 0.8 --dropout_keep_prob 0.8",
+         GRIMM, "grimms"),
+    text("text_second", "a second book, in Dutch", "--train_steps 1500 --sample_every 250 --eval_fraction 0.05",
+         ["De eilanden zijn", "Wij zagen"], "darwin"),
+    accuracies("rmsprop", "the same lengths with RMSProp", "--preset rmsprop"),
+    accuracies("naive", "the same lengths at naive settings", "--preset naive"),
+    accuracies("official", "the same lengths at the course's settings", "--preset official"),
+    SweepStudy("binary palindromes of the 2020 edition",
+               {"binary.csv": "results.csv", "binary_curves.csv": "curves.csv"},
+               "part1.sweep --preset 2020 --train_steps 1600"),
+    TrainedGradientStudy("gradients of trained networks",
+                         {"gradients_trained.csv": "gradients.csv", "trained.csv": "results.csv"},
+                         "part1.sweep --preset tuned --model_type RNN LSTM PeepLSTM --palindrome_lengths 100 "
+                         "--seeds 0 1 2 --train_steps 6000"),
+    accuracies("longer", "a longer palindrome, a smaller rate",
+               "--preset tuned --model_type LSTM --palindrome_lengths 500 --learning_rate 1e-3 --train_steps 6000"),
+    accuracies("smallstep", "the naive RNN with a small learning rate",
+               "--preset naive --model_type RNN --palindrome_lengths 5 10 15 20 30 40 50 --learning_rate 1e-4 "
+               "--train_steps 6000"),
+    OptimizerStudy("optimizers and learning rates", {"optimizers.csv": "results.csv"},
+                   "part1.sweep --preset naive --model_type RNN --palindrome_lengths 20 --seeds 0 1 2 "
+                   "--train_steps 1000 --eval_every 20 --eval_size 2000"),
+    Study("speed of the networks from scratch", {
+        "benchmark_part1.csv": "benchmark.csv", "benchmark_part1_memory.csv": "memory.csv",
+        "benchmark_part1_data.csv": "data.csv"}, "part1.benchmark --repeats 16"),
+    Study("speed of the text model", {"benchmark_part2.csv": "benchmark.csv"},
+          "part2.benchmark --processes 2 --updates 100 --length 100"),
+]
