@@ -62,7 +62,7 @@ class LSTM:
             g, i, f, o = gates.chunk(4)
             tanh_(g)  # (4)
             gates[len(g):].sigmoid_()  # (5) to (7)
-            c_before, c = c, g * i + c * f  # (8)
+            c_before, c = c, torch.addcmul(c * f, g, i)  # (8): g * i + c * f
             tanh_c = tanh_(c.clone())
             h = tanh_c * o  # (9)
             yield h, (inputs, gates, c_before, tanh_c)
@@ -72,14 +72,14 @@ class LSTM:
         dW_T, dc, W_h = W.new_zeros(W.shape[::-1]), torch.zeros_like(dh), W[:, :len(dh)]
         for inputs, gates, c_before, tanh_c in reversed(steps):
             g, i, f, o = gates.chunk(4)
-            dc = dc + tanh_backward(dh * o, tanh_c)  # dc += dh * o * (1 - tanh(c)^2)
+            dc += tanh_backward(dh * o, tanh_c)  # dc += dh * o * (1 - tanh(c)^2)
             delta = torch.cat([tanh_backward(dc * i, g),  # delta_g = dc * i * (1 - g^2)
                                sigmoid_backward(dc * g, i),  # delta_i = dc * g * i * (1 - i)
                                sigmoid_backward(dc * c_before, f),  # delta_f = dc * c(t-1) * f * (1 - f)
                                sigmoid_backward(dh * tanh_c, o)])  # delta_o = dh * tanh(c) * o * (1 - o)
             dW_T.addmm_(inputs, delta.T)  # dW += delta [h(t-1); x; 1]^T
             dh = W_h.T @ delta  # dh(t-1) = sum_* W_*h^T delta_*
-            dc = dc * f  # dc(t-1), but for what comes through h(t-1)
+            dc *= f  # dc(t-1), but for what comes through h(t-1)
         return dW_T.T
 
 
