@@ -92,10 +92,8 @@ def begin(script, config):
             raise InputError(f"{path} has other flags than this version of {script}")
         for name in getattr(config, "typed", set(saved)) - NOT_TRAINED:
             now, then = getattr(config, name), saved[name]
-            if name == "train_steps" and now < then:
-                raise InputError(f"--train_steps may grow with --resume, from {then}, not shrink to {now}")
-            if name not in MAY_CHANGE | {"train_steps"} and now != then:
-                raise InputError(f"--{name} is {then} in the run to resume, not {now}")
+            if now != then and name not in MAY_CHANGE and not (name == "train_steps" and now > then):
+                raise InputError(f"--{name} is {then} in the run to resume, not {now}: only --train_steps may grow")
             saved[name] = now
         config = Namespace(**saved, output=config.output, resume=True)
     elif config.output is not None:
@@ -109,8 +107,6 @@ def begin(script, config):
 
 def refuse_used(folder):
     """Raise `InputError` for a folder that a new run would write over."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file, not a folder")
     for name in ("checkpoint.pt", "config.json", "metrics.csv", "samples.txt"):
         if (folder / name).exists():
             raise InputError(f"{folder} already holds a run's {name}: go on with --resume or choose another --output")
@@ -131,10 +127,8 @@ def load_checkpoint(path, script):
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception:  # a damaged file fails in any way it likes
         raise InputError(f"{path} is torn, damaged or not a checkpoint") from None
-    if not isinstance(checkpoint, dict) or set(checkpoint) != CHECKPOINT_KEYS:
-        raise InputError(f"{path} is not a checkpoint of this project")
-    if checkpoint["script"] != script:
-        raise InputError(f"{path} is a checkpoint of {checkpoint['script']}, not of {script}")
+    if not isinstance(checkpoint, dict) or set(checkpoint) != CHECKPOINT_KEYS or checkpoint["script"] != script:
+        raise InputError(f"{path} is not a checkpoint of {script}")
     return checkpoint
 
 
@@ -173,7 +167,7 @@ def restore(path, script, parts, extra):
             load = part.set_state if isinstance(part, torch.Generator) else part.load_state_dict
             load(checkpoint["parts"][name])
         torch.set_rng_state(checkpoint["random"]["cpu"])
-        if torch.cuda.is_initialized() and "cuda" in checkpoint["random"]:
+        if torch.cuda.is_initialized() and checkpoint["random"]["cuda"] is not None:
             torch.cuda.set_rng_state(checkpoint["random"]["cuda"])
         return int(checkpoint["step"]), float(checkpoint["seconds"]), dict(checkpoint["files"])
     except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
@@ -181,10 +175,7 @@ def restore(path, script, parts, extra):
 
 
 class Run:
-    """A training run at work, made by `open_run`; see there for the arguments.
-
-    Attributes: `folder`; `rows`, the metrics so far; the files `metrics` and `samples`; `step`, that of the checkpoint.
-    """
+    """A training run at work, made by `open_run`: `rows` are its metrics so far, `step` that of its last checkpoint."""
 
     def __init__(self, script, config, folder, parts, every, extra, quiet, received):
         self.script, self.config, self.folder, self.parts, self.extra = script, config, folder, parts, extra
@@ -249,9 +240,8 @@ class Run:
         for name, part in self.parts.items():
             if isinstance(part, torch.nn.Module) and not all(p.isfinite().all() for p in part.parameters()):
                 raise cli.RunFailed(f"the weights of the {name} are no longer finite")
-        random = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_initialized():
-            random["cuda"] = torch.cuda.get_rng_state()
+        random = {"cpu": torch.get_rng_state(),
+                  "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None}
         buffer = io.BytesIO()  # first to memory, so that a full disk is a plain OSError
         torch.save({"script": self.script, "config": self.settings, "step": step,
                     "seconds": time.perf_counter() - self.started, "random": random, "extra": self.extra,

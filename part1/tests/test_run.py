@@ -203,7 +203,7 @@ def foreign_zip():
 @pytest.mark.parametrize("content, message", [
     *((content, "is torn, damaged or not a checkpoint") for content in (
         b"hello", foreign_zip(), pickle.dumps({"a": 1}), legacy({"a": 1}), b"\x80\x02.", b"PK\x03\x04")),
-    *((saved(content), "is not a checkpoint of this project") for content in (
+    *((saved(content), "is not a checkpoint of part1.train") for content in (
         [1, 2], torch.zeros(3), {}, {"model": {}}, dict.fromkeys(run.CHECKPOINT_KEYS - {"step"}),
         dict.fromkeys(run.CHECKPOINT_KEYS) | {"script": "part1.train", "more": 1}))],
     ids=["text", "zip", "pickle", "legacy", "empty pickle", "zip's first bytes", "list", "tensor", "empty", "model",
@@ -215,7 +215,8 @@ def test_a_foreign_file_is_refused(content, message, tmp_path, refused):
 
 @pytest.mark.parametrize("values, message", [
     (dict(config={}), "other flags than this version"), (dict(config={"seed": 1}), "other flags than this version"),
-    (dict(script="part2.train_text"), "not of part1.train"), (dict(extra={"vocabulary": "ab"}), "training data is not"),
+    (dict(script="part2.train_text"), "is not a checkpoint of part1.train"),
+    (dict(extra={"vocabulary": "ab"}), "training data is not"),
     (dict(parts={}), "does not fit this run"), (dict(random={"cpu": 3}), "does not fit this run"),
     (dict(parts={"model": {"W_hh": torch.zeros(7, 7)}}), "does not fit this run"),
     (dict(step="x"), "does not fit this run"), (dict(files=3), "does not fit this run")])

@@ -63,7 +63,7 @@ def test_a_wrong_flag_ends_in_one_line_and_nothing_is_written(flags, hint, tmp_p
 def test_an_impossible_output_ends_in_one_line(tmp_path, refused):
     file = tmp_path / "file"
     file.write_text("mine")
-    assert "is a file, not a folder" in refused(train, *TINY, "--output", file)
+    assert "File exists" in refused(train, *TINY, "--output", file)
     for output in (file / "run", "/proc/run", "/dev/null/run", tmp_path / ("long" * 100)):
         assert refused(train, *TINY, "--output", output).startswith("error: ")
     assert "--resume needs --output" in refused(train, "--resume")
