@@ -68,12 +68,16 @@ def local(name, folder=BOOKS):
 def download(name, folder=BOOKS, url=URL):
     """Make sure that the book `name` is in `folder`; returns its path. `url` is the address of the books' folder.
 
-    What fails is tried three times, seconds apart. Raises `InputError` for an unknown name and `OSError` for a book
-    that could not be fetched or written; whatever was at its place before is then still there.
+    What fails is tried three times, seconds apart. Raises `InputError` for an unknown name or where another file has
+    the book's name, which is then kept, and `OSError` for a book that could not be fetched or written.
     """
     book = find(name)
-    if path := local(name, folder):
+    path = Path(folder) / book.file
+    if local(name, folder):
         return path
+    if path.exists():
+        raise cli.InputError(f"{files.display(path)} is not the course's book (its sha256 is another); move it away to "
+                             "have the book fetched")
     for pause in (1, 3, None):
         try:
             with urllib.request.urlopen(f"{url.rstrip('/')}/{book.file}", timeout=TIMEOUT) as response:
@@ -87,7 +91,6 @@ def download(name, folder=BOOKS, url=URL):
                 raise OSError(f"{book.file} could not be fetched from {url}: {error}") from error
             print(f"{book.short}: {error}; next try in {pause} s", flush=True)
             time.sleep(pause)
-    path = Path(folder) / book.file
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomically(path, content)
     return path

@@ -12,6 +12,7 @@ OpenMP's threads spin before they sleep: for 1,000 iterations in our scripts (GO
 Several threads are measured with both. Writes `benchmark.csv` (times), `memory.csv` (peaks), `data.csv` (examples per
 second of `ds.batch` and of a loader over single examples) and a figure into `--output`.
 """
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -31,10 +32,14 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from part1 import cli, drawing, files, run
+from part1 import cli, drawing, files, run, style
 from part1.dataset import PalindromeDataset
 from part1.lstm import LSTM
 from part1.vanilla_rnn import VanillaRNN
+
+resource = None
+with contextlib.suppress(ImportError):  # Windows has none
+    import resource
 
 MODELS = {"RNN": (VanillaRNN, nn.RNN), "LSTM": (LSTM, nn.LSTM)}
 RATIOS = ("bptt/torch", "autograd/bptt", "compiled/bptt", "bptt/floor")
@@ -52,7 +57,7 @@ def parse_args(argv=None):
         help="numbers of threads; 1 and all")
     add("--repeats", type=cli.positive_int, default=30, help="rounds for each network, length and number of threads")
     add("--memory_lengths", nargs="*", type=length, default=[100, 1000], metavar="T",
-        help="palindrome lengths at which to measure the peak memory; none: leave that out")
+        help="palindrome lengths at which to measure the peak memory, but on Windows; none: leave that out")
     add("--num_hidden", type=cli.positive_int, default=128, help="hidden units")
     add("--batch_size", type=cli.positive_int, default=128, help="palindromes per update")
     add("--output", type=cli.path, default=files.ROOT / "runs" / "benchmark", help="folder for tables and figure")
@@ -125,7 +130,6 @@ def measure_times(config, threads, model_type, length):
 
 def measure_memory(config, model_type, length, contestant):
     """A row of `memory.csv`: this process's peak of resident memory before its first update and after three."""
-    import resource  # not on Windows
     unit = 1 if sys.platform == "darwin" else 1024
     torch.set_num_threads(1)
     update, peaks = make_update(config, contestant, model_type, length), []
@@ -162,8 +166,11 @@ def in_new_processes(function, config, jobs, spins=1000):
 
 
 def main(config):
+    for name, columns in {"benchmark": ["model_type", "T"], "memory": ["model_type", "T"], "data": ["T"]}.items():
+        files.refuse_foreign(config.output / f"{name}.csv", columns)
+    style.targets(config.output / "benchmark")
     config.output.mkdir(parents=True, exist_ok=True)
-    memory_jobs = list(product(config.models, config.memory_lengths, ("bptt", "autograd", "torch")))
+    memory_jobs = list(product(config.models, config.memory_lengths if resource else [], ("bptt", "autograd", "torch")))
     jobs = list(product(config.threads, config.models, config.lengths))
     several = [job for job in jobs if job[0] > 1]
     tables = {"memory": in_new_processes(measure_memory, config, memory_jobs),

@@ -16,6 +16,9 @@ import threading
 from pathlib import Path
 
 
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+
+
 class InputError(ValueError):
     """Something that the user gave is wrong: a flag, a file, an argument. The message is for people."""
 
@@ -54,6 +57,12 @@ class Parser(argparse.ArgumentParser):
         print(f"{self.prog}: error: {one_line(message)}", file=sys.stderr)
         self.exit(2)
 
+    def parse_known_args(self, args=None, namespace=None):
+        for text in sys.argv[1:] if args is None else args:
+            if text.startswith("--") and text.endswith("=--"):  # argparse would drop the value and go on with none
+                self.error(f"argument {text[:-3]}: expected one argument, not --")
+        return super().parse_known_args(args, namespace)
+
     def parse_typed(self, argv=None):
         """Parse `argv`; `typed` of the result is the set of flags that were given rather than left at their default."""
         defaults = vars(self.parse_args([]))
@@ -91,22 +100,40 @@ positive_float = number(float, above=0)
 seed = number(int, at_least=0, at_most=2**63 - 1)
 
 
+def path_text(text):
+    """An argparse `type`: a path as a str. An empty one, as an unset shell variable gives, would be the current folder.
+
+    A shell leaves the ~ of `--output=~/runs` as it is.
+    """
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"must name a file or folder, not be {repr(text) if text else 'empty'}")
+    return os.path.expanduser(text)
+
+
 def path(text):
-    """An argparse `type`: a `Path`. An empty one, as an unset shell variable gives, would be the current folder."""
-    if not text:
-        raise argparse.ArgumentTypeError("must name a file or folder, not be empty")
-    return Path(text)
+    """An argparse `type`: a `Path`, see `path_text`."""
+    return Path(path_text(text))
 
 
 def cores():
     """The number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # a container's share of the processor; the word max is no number
+        quota, period = map(int, CPU_MAX.read_text().split())
+        count = min(count, math.ceil(quota / period))
+    return count
 
 
 def out_of_memory(error):
     """Whether `error` is how Python or torch say that something does not fit into memory."""
     return isinstance(error, MemoryError) or isinstance(error, RuntimeError) and any(
         words in str(error) for words in ("out of memory", "allocate memory", "calculation overflowed"))
+
+
+def refuse_oversize(numbers):
+    """Raise `MemoryError` when so many float32 numbers exceed the memory of this machine: trying could take minutes."""
+    if hasattr(os, "sysconf") and 4 * numbers > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        raise MemoryError
 
 
 def foreseen(error):
@@ -120,7 +147,7 @@ def one_line(error):
         return "this does not fit into memory"
     if isinstance(error, OSError) and error.strerror:
         error = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return " ".join(str(error).split())
+    return " ".join(filter(None, map(str.strip, str(error).splitlines())))
 
 
 @contextlib.contextmanager
@@ -149,25 +176,55 @@ def stop(signum, frame):
     raise Interrupted(f"{signal.Signals(signum).name} came", signum)
 
 
+class Stream:
+    """Standard output or error, whose faults do not end a script in the middle of its work.
+
+    Characters that its encoding lacks are escaped. After an `OSError` all goes to nowhere; it is kept as `error`,
+    unless it only says that the reader has read enough (`… | head`).
+    """
+
+    def __init__(self, stream):
+        self.stream, self.error = stream or open(os.devnull, "w"), None  # None: it is closed, as by `>&-`
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text):
+        encoding = self.stream.encoding or "utf-8"
+        self._try(self.stream.write, text.encode(encoding, "backslashreplace").decode(encoding))
+
+    def flush(self):
+        self._try(self.stream.flush)
+
+    def _try(self, function, *arguments):
+        try:
+            function(*arguments)
+        except OSError as error:
+            self.error = None if isinstance(error, BrokenPipeError) else error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+
+
 def main(parse_args, function, argv=None):
     """Run `function(parse_args(argv))` as a script: returns the exit status and prints errors as one line."""
-    for name in ("SIGTERM", "SIGHUP"):
+    for name, handler in {"SIGINT": signal.default_int_handler, "SIGTERM": stop, "SIGHUP": stop}.items():
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
-            signal.signal(getattr(signal, name), stop)
-    try:
-        function(parse_args(argv))
-        sys.stdout.flush()
-        return 0
-    except BrokenPipeError:  # `… | head` has read enough: nothing is wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Interrupted as error:
-        line, status = f"stopped: {one_line(error.message)}", 128 + error.signum
-    except KeyboardInterrupt:  # outside a training loop there is nothing to save
-        line, status = "stopped: interrupted", 128 + signal.SIGINT
-    except Exception as error:
-        if not foreseen(error):
-            raise
-        line, status = f"error: {one_line(error)}", 1 if isinstance(error, RunFailed) else 2
-    print(line, file=sys.stderr)
+            signal.signal(getattr(signal, name), handler)
+    with contextlib.redirect_stdout(Stream(sys.stdout)) as out, contextlib.redirect_stderr(Stream(sys.stderr)):
+        line, status = None, 0
+        try:
+            function(parse_args(argv))
+        except Interrupted as error:
+            line, status = f"stopped: {one_line(error.message)}", 128 + error.signum
+        except KeyboardInterrupt:  # outside a training loop there is nothing to save
+            line, status = "stopped: interrupted", 128 + signal.SIGINT
+        except Exception as error:
+            if not foreseen(error):
+                raise
+            line, status = f"error: {one_line(error)}", 1 if isinstance(error, RunFailed) else 2
+        finally:
+            out.flush()
+        if out.error and not line:
+            line, status = f"error: {one_line(out.error)} while writing to standard output", 1
+        if line:
+            print(line, file=sys.stderr)
     return status

@@ -5,10 +5,12 @@ Results are CSV tables and JSON; a folder that a script works in is locked.
 import contextlib
 import csv
 import errno
+import functools
 import hashlib
 import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import filelock
@@ -16,20 +18,35 @@ import filelock
 from part1.cli import InputError
 
 ROOT = Path(__file__).resolve().parents[1]  # of the repository
+# How disks say that they cannot lock a file (some of Lustre, NFS) or sync it (CIFS, WSL).
+UNSUPPORTED = {errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 class Busy(InputError):
     """Another process is at work in the folder."""
 
 
+@functools.cache
+def note(text):
+    """Print `text` on standard error, the first time it comes."""
+    print(f"note: {text}", file=sys.stderr)
+
+
 @contextlib.contextmanager
 def locked(folder, name=".lock"):
-    """Hold the lock `name` of `folder`, which dies with its process; `Busy` when another process has it."""
-    lock = filelock.FileLock(Path(folder) / name)
+    """Hold the lock `name` of `folder`, which dies with its process; `Busy` when another process has it.
+
+    On a disk that has no locks, goes on without.
+    """
+    lock = filelock.FileLock(Path(folder) / name, fallback_to_soft=False)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise Busy(f"another process is at work in {folder}") from None
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        note("this disk has no locks: do not start a second process in the same folder")
     try:
         yield
     finally:
@@ -37,8 +54,33 @@ def locked(folder, name=".lock"):
 
 
 def display(path):
-    """`path` as seen from the current folder, where that is shorter."""
-    return min(str(path), os.path.relpath(path), key=len)
+    """`path` as seen from the current folder, where that is shorter; as it is, where a `..` in it may follow a link."""
+    try:
+        return str(path) if ".." in Path(path).parts else min(str(path), os.path.relpath(path), key=len)
+    except (OSError, ValueError):  # the current folder was deleted, or is on another drive of Windows
+        return str(path)
+
+
+def make_folder(folder):
+    """Make `folder` and those above it that are missing; all of them, or none."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        for path in missing:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
+
+
+def sync(file):
+    """Wait until `file`, open or a descriptor, is on the disk; on one that cannot tell, goes on at once."""
+    try:
+        os.fsync(file if isinstance(file, int) else file.fileno())
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        note("this disk cannot say when a file is safe: a power failure may cost more than the last minutes")
 
 
 def write_atomically(path, content):
@@ -49,15 +91,15 @@ def write_atomically(path, content):
         with open(partial, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file)
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    with contextlib.suppress(OSError):  # some systems and disks cannot sync a folder
+    with contextlib.suppress(OSError):  # Windows cannot open a folder
         folder = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            sync(folder)
         finally:
             os.close(folder)
 
@@ -104,12 +146,15 @@ class Appended:
         self._set(content[:content.rstrip(b"\n").rfind(b"\n") + 1])
 
     def sync(self, cut=False):
-        """See that the file is on the disk, with `cut` without what this run did not append; returns `state()`."""
+        """See that the file is on the disk, with `cut` without what this run did not append; returns `state()`.
+
+        A file of which nothing is known to be the run's is not cut.
+        """
         if self.path.exists():
             with open(self.path, "ab") as file:
-                if cut:
+                if cut and self.size:
                     file.truncate(self.size)
-                os.fsync(file.fileno())
+                sync(file)
         return self.state()
 
 
@@ -121,8 +166,8 @@ def write_json(path, content):
 def read_json(path):
     """The content of a JSON file; `InputError` when it is none."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{display(path)} is not JSON: {error}") from None
 
 
@@ -136,8 +181,17 @@ def csv_text(rows, header=True):
     return text.getvalue()
 
 
+def refuse_foreign(path, columns):
+    """Raise `InputError` where `path` is there, but no table that has all `columns`, or no others: it is not ours."""
+    if path.exists():
+        header = set(path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].split(","))
+        if not (header <= set(columns) or header >= set(columns)):
+            raise InputError(f"{display(path)} would be replaced, but was not made here: choose another --output")
+
+
 def write_csv(path, rows):
-    """Write `rows`, dicts with the same keys, as a CSV file, atomically."""
+    """Write `rows`, dicts with the same keys, as a CSV file, atomically; see `refuse_foreign`."""
+    refuse_foreign(Path(path), rows[0])
     write_atomically(path, csv_text(rows).encode())
 
 
@@ -155,11 +209,14 @@ def read_csv(path, columns=(), size=None):
 
     try:
         text = Path(path).read_bytes()[:size].decode("utf-8-sig")
-        names, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+        names, *rows = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
     except (ValueError, csv.Error) as error:
         raise InputError(f"{display(path)} is not a CSV table: {error}") from None
     if missing := [name for name in columns if name not in names]:
-        raise InputError(f"{display(path)} has no column {', '.join(missing)}")
+        hint = "; are its fields separated by commas?" if len(names) == 1 else ""
+        raise InputError(f"{display(path)} has no column {', '.join(missing)}{hint}")
+    if len(set(names)) < len(names):
+        raise InputError(f"{display(path)} has two columns of the same name")
     for k, row in enumerate(rows, 2):
         if len(row) != len(names):
             raise InputError(f"line {k} of {display(path)} has {len(row)} fields, not {len(names)}: is it damaged?")

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from part1 import cli, drawing, files, run, train
+from part1 import cli, drawing, files, run, style, train
 from part1.cli import InputError
 from part1.dataset import make_dataset
 
@@ -112,11 +112,13 @@ def main(config):
     device = run.choose_device(config.device)
     if device.type == "mps":
         raise InputError("mps has no float64, which these gradients need: choose another --device")
+    table = config.output / "gradients.csv"
+    files.refuse_foreign(table, ["model_type", "input", "state"])
+    style.targets(config.output / "gradients")
     networks = trained(config.checkpoint) if config.checkpoint else untrained(
         config.palindrome_length, config.num_hidden, config.seeds, config.init, config.forget_bias)
     rows = measure(networks, config.batch_size, device)
     config.output.mkdir(parents=True, exist_ok=True)
-    table = config.output / "gradients.csv"
     files.write_csv(table, rows)
     curves = {}
     for row in rows:

@@ -20,18 +20,14 @@ import re
 import shlex
 import sys
 import time
-import zipfile
 from argparse import Namespace
 
 import torch
 from tqdm import tqdm
 
 from part1 import cli, files
+from part1.checkpoint import LOGS, MAY_CHANGE, NOT_TRAINED, check_flags, finite, load_checkpoint, restore, state_of
 from part1.cli import InputError
-
-NOT_TRAINED = {"typed", "output", "resume"}  # flags that say where a run is kept and how it starts
-MAY_CHANGE = {"device", "txt_file", "summary_path"}  # on resume, as they say where and not what
-CHECKPOINT_KEYS = {"script", "config", "step", "seconds", "parts", "random", "extra", "files"}
 
 
 def add_flags(parser, train_steps):
@@ -88,8 +84,7 @@ def begin(script, config):
             raise InputError("--resume needs --output, the folder of the run to go on with")
         path = config.output / "checkpoint.pt"
         saved = load_checkpoint(path, script)["config"]
-        if set(saved) != set(vars(config)) - NOT_TRAINED:
-            raise InputError(f"{path} has other flags than this version of {script}")
+        check_flags(path, script, saved)
         for name in getattr(config, "typed", set(saved)) - NOT_TRAINED:
             now, then = getattr(config, name), saved[name]
             if now != then and name not in MAY_CHANGE and not (name == "train_steps" and now > then):
@@ -107,29 +102,9 @@ def begin(script, config):
 
 def refuse_used(folder):
     """Raise `InputError` for a folder that a new run would write over."""
-    for name in ("checkpoint.pt", "config.json", "metrics.csv", "samples.txt"):
+    for name in ("checkpoint.pt", "config.json", *LOGS):
         if (folder / name).exists():
             raise InputError(f"{folder} already holds a run's {name}: go on with --resume or choose another --output")
-
-
-def load_checkpoint(path, script):
-    """Load a checkpoint that `script` ("part1.train", …) wrote. `InputError` for any other file; runs no code in it."""
-    if path.is_dir():
-        raise InputError(f"{path} is a folder, not a checkpoint: is {path / 'checkpoint.pt'} meant?")
-    if not path.is_file():
-        raise InputError(f"there is no checkpoint {path}")
-    content = path.read_bytes()
-    try:
-        # torch writes checksums, but does not check them, and gives random bytes for what looks like a directory.
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if archive.testzip() or any(entry.external_attr for entry in archive.infolist()):
-                raise zipfile.BadZipFile
-        checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception:  # a damaged file fails in any way it likes
-        raise InputError(f"{path} is torn, damaged or not a checkpoint") from None
-    if not isinstance(checkpoint, dict) or set(checkpoint) != CHECKPOINT_KEYS or checkpoint["script"] != script:
-        raise InputError(f"{path} is not a checkpoint of {script}")
-    return checkpoint
 
 
 @contextlib.contextmanager
@@ -138,13 +113,13 @@ def open_run(script, config, parts, every, extra=None, quiet=False):
 
     Args:
         config: the flags, from `begin`.
-        parts: by name, what a resumed run must restore: modules, optimizers, schedulers, generators.
+        parts: by name, what a resumed run must restore: modules, optimizers, generators.
         every: numbers; a row of metrics comes with every update that one of them divides, and with the last.
         extra: plain data about the run that must be the same when it goes on (Part 2: the book and its vocabulary).
         quiet: print nothing (a sweep shows its own progress).
     """
     folder = config.output or files.ROOT / "runs" / f"{script}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     with files.locked(folder), cli.deferred_signals() as received:
         if not config.resume:
             refuse_used(folder)  # again, now that nobody else can write to it
@@ -155,23 +130,6 @@ def open_run(script, config, parts, every, extra=None, quiet=False):
             if not cli.foreseen(error):
                 raise
             raise cli.RunFailed(f"{cli.one_line(error)}; {current.how_to_go_on()}") from error
-
-
-def restore(path, script, parts, extra):
-    """Bring `parts` and torch's random state back to the checkpoint `path`; returns its step, seconds and files."""
-    checkpoint = load_checkpoint(path, script)
-    if checkpoint["extra"] != extra:
-        raise InputError(f"the training data is not what {path} was trained on")
-    try:
-        for name, part in parts.items():
-            load = part.set_state if isinstance(part, torch.Generator) else part.load_state_dict
-            load(checkpoint["parts"][name])
-        torch.set_rng_state(checkpoint["random"]["cpu"])
-        if torch.cuda.is_initialized() and checkpoint["random"]["cuda"] is not None:
-            torch.cuda.set_rng_state(checkpoint["random"]["cuda"])
-        return int(checkpoint["step"]), float(checkpoint["seconds"]), dict(checkpoint["files"])
-    except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} does not fit this run: {cli.one_line(error)[:120]}") from None
 
 
 class Run:
@@ -185,9 +143,11 @@ class Run:
         if config.resume:
             self.step, seconds, states = restore(folder / "checkpoint.pt", script, parts, extra)
         self.started = time.perf_counter() - seconds
-        self.metrics, self.samples = (files.Appended(folder / name, states.get(name))
-                                      for name in ("metrics.csv", "samples.txt"))
+        self.metrics, self.samples = (files.Appended(folder / name, states.get(name)) for name in LOGS)
         self.rows = files.read_csv(self.metrics.path, size=self.metrics.size) if self.metrics.size else []
+        last = self.rows[-1]["step"] if self.rows else 0
+        if last not in (self.step, max(self.step - self.step % number for number in every)):
+            raise InputError(f"the checkpoint in {folder} is of update {self.step}, its metrics end at {last}")
         grown = self.rows and not due(self.rows[-1]["step"], config, *every)
         if grown:  # the last row ended a shorter run, and a longer one has none there
             self.rows.pop()
@@ -238,15 +198,14 @@ class Run:
     def save(self, step):
         """Write the checkpoint after update `step`: atomically, and when the metrics up to it are on the disk."""
         for name, part in self.parts.items():
-            if isinstance(part, torch.nn.Module) and not all(p.isfinite().all() for p in part.parameters()):
+            if isinstance(part, torch.nn.Module) and not finite(part.state_dict()):
                 raise cli.RunFailed(f"the weights of the {name} are no longer finite")
         random = {"cpu": torch.get_rng_state(),
                   "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None}
         buffer = io.BytesIO()  # first to memory, so that a full disk is a plain OSError
         torch.save({"script": self.script, "config": self.settings, "step": step,
                     "seconds": time.perf_counter() - self.started, "random": random, "extra": self.extra,
-                    "parts": {name: part.get_state() if isinstance(part, torch.Generator) else part.state_dict()
-                              for name, part in self.parts.items()},
+                    "parts": {name: state_of(part) for name, part in self.parts.items()},
                     "files": {log.path.name: log.sync() for log in (self.metrics, self.samples)}}, buffer)
         files.write_atomically(self.folder / "checkpoint.pt", buffer.getvalue())
         self.step = step

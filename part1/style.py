@@ -5,16 +5,19 @@ of the result files they were drawn from, and nothing that changes from day to d
 """
 import hashlib
 import io
+import os
 from pathlib import Path
 
+# No script here needs a display, or a notebook's backend; and what the user's settings say must not change a figure.
+os.environ |= {"MPLBACKEND": "Agg", "MATPLOTLIBRC": os.devnull}
 import matplotlib
 from matplotlib import pyplot as plt
 
 from part1 import files
 from part1.cli import InputError
 
-matplotlib.use("Agg")  # no script here needs a display
-matplotlib.rcdefaults()  # a matplotlibrc of the user's must not change a figure
+matplotlib.use("Agg")
+matplotlib.rcdefaults()  # a file matplotlibrc in the current folder comes before MATPLOTLIBRC
 
 WIDTH = 5.5  # inches: the text width of the report's page
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
@@ -40,28 +43,44 @@ def fingerprint(sources):
     return digest.hexdigest()
 
 
-def save(figure, path, sources=()):
-    """Write `figure` as `path`.pdf and `path`.png, marked with the fingerprint of `sources`, and close it.
+def check_replaceable(path):
+    """Raise `InputError` where `path` is a folder, or a file that was not made here: it lacks the mark of `save`."""
+    if path.is_dir() or path.exists() and b"sha256:" not in path.read_bytes():
+        raise InputError(f"{files.display(path)} is there and was not made here; remove it or choose another name")
 
-    `path` may end in `.pdf`, `.png` or neither; its folder is made when missing. Returns the PNG's path. Raises
-    `InputError`, and writes neither, where one of the two cannot be a file.
+
+def targets(path):
+    """The PDF and the PNG that a figure called `path` becomes: `path` may end in `.pdf`, `.png` or neither.
+
+    Raises `InputError` where one of the two cannot be a file or is one that was not made here.
     """
     base = Path(path)
     base = base.with_suffix("") if base.suffix in (".pdf", ".png") else base
-    targets = base.parent / f"{base.name}.pdf", base.parent / f"{base.name}.png"
-    if not base.name or base.name.endswith(".") or any(target.is_dir() for target in targets):
+    if base.name in ("", ".pdf", ".png") or base.name.endswith("."):
         raise InputError(f"a figure cannot be written as {path}, a PDF and a PNG")
-    mark = f"sha256:{fingerprint(sources)}" if sources else ""
+    both = base.parent / f"{base.name}.pdf", base.parent / f"{base.name}.png"
+    for target in both:
+        check_replaceable(target)
+    return both
+
+
+def save(figure, path, sources=()):
+    """Write `figure` as the `targets` of `path`, marked with the fingerprint of `sources`, and close it.
+
+    Their folder is made when missing. Returns the PNG's path. Raises as `targets` does, and then writes neither.
+    """
+    both = targets(path)
+    mark = f"sha256:{fingerprint(sources)}"
     content = {}
-    for target, metadata in zip(targets, ({"CreationDate": None, "Keywords": mark}, {"Keywords": mark})):
+    for target, metadata in zip(both, ({"CreationDate": None, "Keywords": mark}, {"Keywords": mark})):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=target.suffix[1:], metadata=metadata)
         content[target] = buffer.getvalue()
     plt.close(figure)
-    base.parent.mkdir(parents=True, exist_ok=True)
+    both[0].parent.mkdir(parents=True, exist_ok=True)
     for target, data in content.items():
         files.write_atomically(target, data)
-    return targets[1]
+    return both[1]
 
 
 def band(axes, x, rows, **style):

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from part1 import cli, drawing, files, run, train
+from part1 import cli, drawing, files, run, style, train
 from part1.cli import InputError
 
 
@@ -88,16 +88,36 @@ class Cell:
         return {name: value for name, value in self.settings.items() if name != "device"}
 
     def result(self):
-        """What `part1.train.train` returned for this cell, or None; `InputError` if it has other settings."""
+        """What `part1.train.train` returned for this cell, or None.
+
+        `InputError` where the cell was run with other settings, or its files are damaged.
+        """
         begun, done = self.folder / "config.json", self.folder / "result.json"
         if not begun.exists():
             return None
         then = files.read_json(begun)
         for name, value in self.recorded().items():
-            if then.get(name) != value:
+            before = then.get(name) if isinstance(then, dict) else then
+            if before != value:
                 raise InputError(f"{self.folder.name} in {files.display(self.folder.parent)} was run with {name} "
-                                 f"{then.get(name)}, not {value}: choose another --output")
-        return files.read_json(done)["result"] if done.exists() else None
+                                 f"{before}, not {value}: choose another --output")
+        if not done.exists():
+            return None
+        content = files.read_json(done)
+        if not isinstance(content, dict) or content.get("metrics") != self.metrics() or content != self.record():
+            raise InputError(f"{files.display(done)} or the metrics.csv beside it is damaged: without their "
+                             "folder, the cell runs again")
+        return content["result"]
+
+    def metrics(self):
+        """The SHA-256 (hex) of its `metrics.csv`."""
+        return style.fingerprint([self.folder / "metrics.csv"])
+
+    def record(self):
+        """The content of its `result.json`."""
+        rows = files.read_csv(self.folder / "metrics.csv")
+        return {"settings": self.recorded(), "metrics": self.metrics(),
+                "result": train.summary(rows, self.settings["target_accuracy"])}
 
 
 def make_cells(output, preset, models=None, lengths=None, seeds=None, settings=None):
@@ -130,13 +150,12 @@ def run_cell(cell):
     torch.set_num_threads(1)
     if cell.result() is None:
         run.choose_device(cell.settings["device"])  # an error before the folder is made
-        cell.folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(cell.folder)
         with files.locked(cell.folder, ".cell.lock"):  # the run's own lock ends before the result is written
             if cell.result() is None:
                 resume = (cell.folder / "checkpoint.pt").exists()
-                result = train.train(Namespace(**cell.settings, output=cell.folder, resume=resume), quiet=True)
-                del result["folder"]
-                files.write_json(cell.folder / "result.json", {"settings": cell.recorded(), "result": result})
+                train.train(Namespace(**cell.settings, output=cell.folder, resume=resume), quiet=True)
+                files.write_json(cell.folder / "result.json", cell.record())
     return cell.result()
 
 
@@ -161,6 +180,7 @@ def work(cell):
 def run_cells(cells, workers):
     """Run `cells`, `workers` at a time in processes of their own; raises `cli.RunFailed` when any of them failed."""
     failed, others = [], multiprocessing.active_children()
+    workers = min(workers, len(cells), 61)  # Windows can wait for no more
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=set_up_worker) as pool, \
             tqdm(total=len(cells), unit=" cells", disable=None, dynamic_ncols=True) as bar:
         try:
@@ -177,11 +197,8 @@ def run_cells(cells, workers):
                     outcome = f"failed: {cli.one_line(error)}"
                     failed.append(running[done].folder.name)
                 bar.update()
-                try:
-                    tqdm.write(f"{running[done].folder.name}: {outcome} ({count}/{len(cells)} cells)")
-                    sys.stdout.flush()
-                except BrokenPipeError:  # `… | head` has read enough, but the cells go on
-                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                tqdm.write(f"{running[done].folder.name}: {outcome} ({count}/{len(cells)} cells)")
+                sys.stdout.flush()
         except BrokenProcessPool:
             raise cli.RunFailed("a worker was killed; the same command goes on") from None
         except (KeyboardInterrupt, cli.Interrupted) as stop:
@@ -265,12 +282,17 @@ def parse_args(argv=None):
     return config
 
 
-def draw(preset, results, curves, output):
-    """Draw the figure of the preset called `preset` into the folder `output`; returns its path."""
-    if PRESETS[preset].curves:
+def figure_of(config):
+    """The path of the sweep's figure, without suffix."""
+    return config.output / ("curves" if PRESETS[config.preset].curves else "accuracy")
+
+
+def draw(config, results, curves):
+    """Draw the sweep's figure from the rows that `collect` has written; returns its path."""
+    if PRESETS[config.preset].curves:
         chance = drawing.CHANCE[results[0]["dataset"]]
-        return drawing.learning_curves(curves, chance, output / "curves", [output / "curves.csv"])
-    return drawing.lengths(results, output / "accuracy", [output / "results.csv"])
+        return drawing.learning_curves(curves, chance, figure_of(config), [config.output / "curves.csv"])
+    return drawing.lengths(results, figure_of(config), [config.output / "results.csv"])
 
 
 def main(config):
@@ -279,7 +301,11 @@ def main(config):
         for k, cell in enumerate(config.cells):
             flags = " ".join(f"--{name} {value}" for name, value in cell.settings.items() if value != defaults[name])
             print(f"{k:4} {cell.folder.name:22} {flags}")
-    elif config.cell is not None:
+        return
+    for name in ("results.csv", "curves.csv"):
+        files.refuse_foreign(config.output / name, ["model_type", "palindrome_length", "seed"])
+    style.targets(figure_of(config))
+    if config.cell is not None:
         try:
             run_cell(config.cells[config.cell])
         except files.Busy as busy:
@@ -290,7 +316,7 @@ def main(config):
         print(table(results))
         if missing := len(config.cells) - len(results):
             print(f"{missing} of {len(config.cells)} cells are missing; the same command without --collect runs them")
-        print(f"figure: {files.display(draw(config.preset, results, curves, config.output))}")
+        print(f"figure: {files.display(draw(config, results, curves))}")
 
 
 if __name__ == "__main__":

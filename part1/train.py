@@ -81,6 +81,7 @@ def parse_args(argv=None):
 
 def complete(config):
     """Fill in what the flags `config` leave to the dataset; `InputError` for flags that do not fit together."""
+    cli.refuse_oversize(max(2 * config.num_hidden**2, (config.batch_size + config.eval_size) * config.input_length))
     dataset = make_dataset(config.dataset, config.input_length)
     if config.num_classes is None:
         config.num_classes = dataset.num_classes
@@ -126,6 +127,14 @@ def steps_to_target(rows, target):
     return None
 
 
+def summary(rows, target):
+    """The result of a run with these rows of metrics, a dict, see `train`."""
+    last = rows[-1]
+    return {"steps": last["step"], "loss": last["loss"], "eval_loss": last["eval_loss"], "accuracy": last["accuracy"],
+            "best_accuracy": max(row["accuracy"] for row in rows), "steps_to_target": steps_to_target(rows, target),
+            "seconds": last["seconds"]}
+
+
 def train(config, quiet=False):
     """Train as `config` (from `parse_args`) says.
 
@@ -160,11 +169,7 @@ def train(config, quiet=False):
                 current.log(step, loss=loss.item(), eval_loss=eval_loss, accuracy=accuracy)
                 current.save(step)
 
-    last = current.rows[-1]
-    return {"steps": last["step"], "loss": last["loss"], "eval_loss": last["eval_loss"], "accuracy": last["accuracy"],
-            "best_accuracy": max(row["accuracy"] for row in current.rows),
-            "steps_to_target": steps_to_target(current.rows, config.target_accuracy),
-            "seconds": last["seconds"], "folder": str(current.folder)}
+    return summary(current.rows, config.target_accuracy) | {"folder": str(current.folder)}
 
 
 def main(config):

@@ -39,7 +39,7 @@ def parse_args(argv=None):
     """Parse the flags of `python -m part2.benchmark`."""
     parser = cli.Parser("part2.benchmark", "Measure the speeds of Part 2, each against the plain way to do the same.")
     add = parser.add_argument
-    add("--txt_file", type=train_text.absolute, default=str(files.ROOT / "assets" / "fables.txt"),
+    add("--txt_file", type=cli.path, default=files.ROOT / "assets" / "fables.txt",
         help="the text to train on, UTF-8")
     add("--updates", type=cli.number(int, at_least=10), default=100, help="updates of each training")
     add("--repeats", type=cli.positive_int, default=7, help="turns of everything")
@@ -55,7 +55,7 @@ def parse_args(argv=None):
 def our_training(config, seed, *flags, processes=0):
     """Rows of metrics of `part2.train_text`, run here, or else in so many processes of one thread each."""
     with tempfile.TemporaryDirectory() as folder:
-        flags = ["--txt_file", config.txt_file, "--device", config.device, "--train_steps", str(config.updates),
+        flags = ["--txt_file", str(config.txt_file), "--device", config.device, "--train_steps", str(config.updates),
                  "--seed", str(seed), "--output", folder, *flags]
         if processes:
             torchrun = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
@@ -139,6 +139,7 @@ def one_turn(config, settings, text, device, seed):
 def main(config):
     settings, device = train_text.parse_args([]), run.choose_device(config.device)
     text = SlowDataset(config.txt_file, settings.seq_length)
+    files.refuse_foreign(config.output / "benchmark.csv", ["comparison", "unit"])
     config.output.mkdir(parents=True, exist_ok=True)
     turns = [one_turn(config, settings, text, device, config.seed + k) for k in range(config.repeats)]
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, on {config.device}; ours / the other")

@@ -8,7 +8,8 @@ from torch.utils.data import Dataset
 from part1.cli import InputError
 
 # A marker of Project Gutenberg ends at its closing asterisks, which may stand some lines below, or with its line.
-START = re.compile(r"^\*\*\* ?START\b(?:(?:.*\S.*\n)*?.*\*\*\*[ \t]*\n|.*\n)", re.MULTILINE)
+# "START OF", as the licence may have a "*** START: FULL LICENSE ***" of its own.
+START = re.compile(r"^\*\*\* ?START OF\b(?:(?:.*\n){0,5}?.*\*\*\*[ \t]*\n|.*\n)", re.MULTILINE)
 END = re.compile(r"^\*\*\* ?END\b", re.MULTILINE)
 
 
@@ -40,7 +41,7 @@ class TextDataset(Vocabulary, Dataset):
         strip_gutenberg: keep only what is between Project Gutenberg's *** START and *** END lines.
 
     `text` (a str) and `data` (int64, one number per character) hold the whole text. Raises `OSError` when the file
-    cannot be read, `InputError` when it is too short, not UTF-8, binary, or has no such lines to strip.
+    cannot be read, `InputError` when it is too short, not UTF-8, binary, or does not have one pair of such lines.
     """
 
     def __init__(self, filename, seq_length, strip_gutenberg=False):
@@ -94,7 +95,9 @@ def read_text(filename):
 
 def strip_licence(text, filename):
     """The book between the lines that begin with *** START and *** END."""
-    start, end = START.search(text), END.search(text)
-    if not start or not end or end.start() <= start.end():
-        raise InputError(f"{filename} has no *** START and *** END lines to strip at")
-    return text[start.end():end.start()].strip("\n") + "\n"
+    starts, end = list(START.finditer(text)), END.search(text)
+    if len(starts) > 1:
+        raise InputError(f"{filename} has {len(starts)} *** START OF lines, so it is more than one book")
+    if not starts or not end or end.start() <= starts[0].end():
+        raise InputError(f"{filename} has no *** START OF and *** END lines to strip at")
+    return text[starts[0].end():end.start()].strip("\n") + "\n"

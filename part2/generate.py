@@ -8,7 +8,6 @@ The temperature tau multiplies the logits: 0 is uniform, 1 the model, infinity g
 """
 import math
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 if not __package__:  # run as a file: import from the repository's root
@@ -17,9 +16,10 @@ if not __package__:  # run as a file: import from the repository's root
 import torch
 
 from part1 import cli, run
+from part1.checkpoint import finite, fits
 from part1.cli import InputError
 from part2.dataset import Vocabulary
-from part2.model import make_model
+from part2.model import TextGenerationModel
 
 # Rows of every forward pass, needed or not: another number would round the logits differently, and a sample would
 # depend on how many others are drawn beside it.
@@ -30,11 +30,15 @@ def load(path, device="cpu"):
     """Network (in evaluation mode) and `Vocabulary` of a checkpoint of `part2.train_text`; `InputError` for others."""
     checkpoint = run.load_checkpoint(path, "part2.train_text")
     try:
-        vocabulary = Vocabulary(checkpoint["extra"]["vocabulary"])
-        model = make_model(Namespace(**checkpoint["config"]), vocabulary.vocab_size, device)
-        model.load_state_dict(checkpoint["parts"]["model"])
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"{path} does not hold a text model: {cli.one_line(error)[:120]}") from None
+        vocabulary, weights = Vocabulary(checkpoint["extra"]["vocabulary"]), checkpoint["parts"]["model"]
+        layers = sum(name.startswith("lstm.weight_hh") for name in weights)
+        hidden = weights["lstm.weight_hh_l0"].shape[1]
+        model = TextGenerationModel(1, 1, vocabulary.vocab_size, hidden, layers, device)
+        if not (fits(weights, model.state_dict()) and finite(weights)):
+            raise ValueError
+        model.load_state_dict(weights)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        raise InputError(f"{path} does not hold a text model") from None
     return model.eval(), vocabulary
 
 
@@ -156,6 +160,7 @@ def parse_args(argv=None):
 
 
 def main(config):
+    cli.refuse_oversize(max(config.num_samples * config.length, 100 * (config.beam_size or 0)))
     model, vocabulary = load(config.checkpoint, run.choose_device(config.device))
     if config.beam_size:
         for text, score in beam_search(model, vocabulary, config.length, config.gen_input, config.beam_size):

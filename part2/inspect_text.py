@@ -14,7 +14,7 @@ if not __package__:  # run as a file: import from the repository's root
 import numpy as np
 import torch
 
-from part1 import cli, files, run
+from part1 import cli, files, run, style
 from part1.cli import InputError
 from part2 import drawing
 from part2.dataset import read_text
@@ -53,6 +53,7 @@ def probabilities(model, vocabulary, text):
 
 
 def main(config):
+    style.targets(config.output)
     text = config.text if config.text is not None else read_text(config.text_file)
     if len(text) > 2000:
         raise InputError(f"a text of {len(text)} characters is too long to draw; at most 2000")

@@ -11,6 +11,7 @@ Other bounds come first: T steps wait for one another however few the windows, a
 """
 import contextlib
 import os
+import re
 import signal
 
 import torch
@@ -51,9 +52,12 @@ def begin(script, config):
             raise cli.InputError(f"with torchrun --device is cpu, or cuda where each of {SIZE} processes has a GPU")
         device = torch.device("cuda", RANK)
         torch.cuda.set_device(device)
-    store = distributed.PrefixStore(restarts, next(distributed.rendezvous("env://"))[0])  # not the addresses of before
-    distributed.init_process_group("gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl", rank=RANK, world_size=SIZE,
-                                   store=store)
+    backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+    try:
+        store = distributed.PrefixStore(restarts, next(distributed.rendezvous("env://"))[0])  # not those of before
+        distributed.init_process_group(backend, rank=RANK, world_size=SIZE, store=store)
+    except RuntimeError as error:  # a network interface that is not there, say
+        raise cli.InputError(f"the processes cannot connect: {cli.one_line(error)}") from None
     all_reduce(torch.zeros(1))  # a barrier: who goes on may fail and end, which those still connecting cannot bear
     return config, device
 
@@ -108,4 +112,6 @@ def all_reduce(tensor, operation="SUM"):
             distributed.all_reduce(tensor, getattr(distributed.ReduceOp, operation))
         return tensor
     except RuntimeError as error:
-        raise cli.RunFailed("another process of this run died") from error
+        died = re.search("closed by peer|reset by peer|Broken pipe|remote process exited", str(error))
+        reason = "another process of this run died" if died else f"the processes cannot talk: {cli.one_line(error)}"
+        raise cli.RunFailed(reason) from error

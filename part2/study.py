@@ -16,7 +16,7 @@ if not __package__:  # run as a file: import from the repository's root
 
 import numpy as np
 
-from part1 import cli, files, run
+from part1 import cli, files, run, style
 from part1.cli import InputError
 from part2 import drawing, train_text
 from part2.generate import beam_search, generate, load
@@ -81,10 +81,15 @@ def write(model, vocabulary, prompts, seed):
 def study(output, prompts, settings, quiet=False):
     """Train in the folder `output` / "training", or go on there, and let the network write.
 
-    `output` is a `Path`, `prompts` are sentences to finish, and `settings` the flags of `part2.train_text`, by name, that
-    are not at their defaults. Writes `text.json` and `curves.csv`, and returns the content of `text.json`.
+    `output` is a `Path`, `prompts` are sentences to finish, and `settings` the flags of `part2.train_text`, by name,
+    that are not at their defaults. Writes `text.json` and `curves.csv`, and returns the content of `text.json`.
     Raises as `train_text.train` does; `InputError` also for an unusable prompt.
     """
+    files.refuse_foreign(output / "curves.csv", ["step", "loss", "accuracy", "eval_loss"])
+    old = output / "text.json"
+    if old.exists() and "text_sha256" not in old.read_text(encoding="utf-8", errors="replace"):
+        raise InputError(f"{files.display(old)} would be replaced, but was not made here: choose another --output")
+    style.targets(output / "curves")
     folder = output / "training"
     checkpoint = folder / "checkpoint.pt"
     flags = vars(train_text.parse_args([])) | settings | {"typed": set(settings), "output": folder}

@@ -31,21 +31,25 @@ SCRIPT = "part2.train_text"
 SAMPLES, SAMPLE_LENGTHS = 5, (15, 30, 90)
 
 
-def absolute(text):
-    """An argparse `type`: an absolute path as a str, as a run may go on from another folder."""
-    return str(cli.path(text).absolute())
+def book_path(text):
+    """An argparse `type`: a path as a str, absolute, as a run may go on from another folder.
+
+    One inside the repository is relative to that, as the repository may move.
+    """
+    path = cli.path(text).absolute()
+    return str(path.relative_to(files.ROOT) if path.is_relative_to(files.ROOT) else path)
 
 
 def parse_args(argv=None):
     """Parse the flags of `python -m part2.train_text`; a wrong one ends in one line and exit status 2."""
     parser = cli.Parser(SCRIPT, "Train a character-level LSTM on a text.")
     add = parser.add_argument
-    add("--txt_file", type=absolute, default=str(files.ROOT / "assets" / "fables.txt"),
+    add("--txt_file", type=book_path, default=str(files.ROOT / "assets" / "fables.txt"),
         help="the text to train on, UTF-8")
     add("--strip_gutenberg", action="store_true", help="leave out Project Gutenberg's header and licence")
     add("--seq_length", type=cli.positive_int, default=30, help="characters in a training window, T")
     add("--lstm_num_hidden", type=cli.positive_int, default=128, help="units of each LSTM layer")
-    add("--lstm_num_layers", type=cli.positive_int, default=2, help="LSTM layers")
+    add("--lstm_num_layers", type=cli.number(int, at_least=1, at_most=1000), default=2, help="LSTM layers")
     add("--batch_size", type=cli.positive_int, default=64, help="windows per update")
     add("--learning_rate", type=cli.number(float, above=0, at_most=1e6), default=2e-3, help="step size of Adam")
     add("--learning_rate_decay", type=cli.number(float, above=0, at_most=1), default=0.96,
@@ -54,7 +58,8 @@ def parse_args(argv=None):
     add("--dropout_keep_prob", type=cli.number(float, above=0, at_most=1), default=1.0,
         help="share of each layer's outputs that dropout keeps")
     add("--max_norm", type=cli.positive_float, default=5.0, help="clip the norm of the gradient to this")
-    add("--summary_path", default="./summaries/", help="folder for TensorBoard, if that is installed")
+    add("--summary_path", type=cli.path_text, default="./summaries/",
+        help="folder for TensorBoard, if that is installed")
     add("--print_every", type=cli.positive_int, default=5, help="updates from one row of metrics to the next")
     add("--sample_every", type=cli.positive_int, default=100,
         help="updates from one sampling, held-out evaluation and checkpoint to the next")
@@ -66,6 +71,8 @@ def parse_args(argv=None):
         help="share of the text, at its end, to hold out and evaluate on")
     run.add_flags(parser, train_steps=1_000_000)
     config = parser.parse_typed(argv)
+    cli.refuse_oversize(max(16 * config.lstm_num_layers * config.lstm_num_hidden**2,
+                            2 * config.batch_size * config.seq_length))
     if config.temperature == math.inf:
         config.temperature = None  # greedy too; JSON has no infinity
     return config
@@ -78,7 +85,7 @@ def stages(train_steps):
 
 def read_book(config):
     """The training windows, and the held-out tail (int64, or None) that `--eval_fraction` asks for."""
-    text = TextDataset(config.txt_file, config.seq_length, config.strip_gutenberg)
+    text = TextDataset(files.ROOT / config.txt_file, config.seq_length, config.strip_gutenberg)
     return text, text.hold_out(config.eval_fraction) if config.eval_fraction else None
 
 
@@ -147,14 +154,13 @@ def train(config, quiet=False):
     text.encode(config.gen_input)  # an unknown character is an error now, not when the first samples are due
     model = make_model(config, text.vocab_size, device)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, config.learning_rate_step, config.learning_rate_decay)
     training_data = run.generator(config.seed, "training data")
     kernels = config.precision == "fp32" or bf16_kernels(device)
     if not (kernels or quiet):
         print("this CPU has no units for bf16: it works, but many times slower than fp32")
     open_summary = tensorboard(config, quiet)
 
-    parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "training_data": training_data}
+    parts = {"model": model, "optimizer": optimizer, "training_data": training_data}
     book = {"vocabulary": text.characters, "sha256": hashlib.sha256(text.text.encode()).hexdigest()}
     every = [config.print_every, config.sample_every]
     with parallel.open_run(SCRIPT, config, parts, every, book, quiet) as current, \
@@ -171,9 +177,10 @@ def train(config, quiet=False):
             parallel.sum_gradients(model)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_norm)
             current.check_finite(step, loss=loss.item(), gradient=norm.item())
+            decays = (step - 1) // config.learning_rate_step
+            learning_rate = config.learning_rate * config.learning_rate_decay ** decays
+            optimizer.param_groups[0]["lr"] = learning_rate
             optimizer.step()
-            learning_rate = schedule.get_last_lr()[0]  # of this update; the next one's may be another
-            schedule.step()
 
             sampling = run.due(step, config, config.sample_every)
             if run.due(step, config, *every):

@@ -83,6 +83,7 @@ def measure(N, config):
 
 
 def main(config):
+    files.refuse_foreign(config.output / "benchmark.csv", ["nodes", "edges"])
     config.output.mkdir(parents=True, exist_ok=True)
     rows = [measure(N, config) for N in config.nodes]
     for name in rows[0]:

@@ -3,10 +3,12 @@
     python -m part3.gcn --edge_list graph.txt --source a --target b
 
 White space separates the names in a file; empty lines and lines that start with `#` (as in the Stanford SNAP
-collection) or `%` (KONECT) are skipped; a line with one name twice makes a node without adding an edge.
+collection) or `%` (KONECT) are skipped; a line with one name twice makes a node without adding an edge. Whatever could
+be meant in another way, such as commas, arrows, brackets or a third column, is refused.
 """
 import argparse
 import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,16 @@ import numpy as np
 from part1.cli import InputError
 from part3.graph import compress
 
-NOT_IN_A_NAME = re.compile('[,;<>|"→←\0]')
+# Signs of other formats, arrows and characters that nobody sees stand nowhere in a name; some signs not at its ends.
+NOWHERE = r"\s,;<>|\"\0\u200b\u200e\u200f\u2060\ufeff←-⇿⟰-⟿"
+NAME = rf"(?!//)(?:-(?=\d))?[^{NOWHERE}(\[{{:=#%!*‐-―−-][^{NOWHERE}]*(?<![:=‐-―−-])"
+EDGE = re.compile(rf"\s*({NAME})\s+({NAME})\s*")
+HEADER = re.compile(r"(source|src|from)(_?node)?(_?id)? (target|dst|to)(_?node)?(_?id)?", re.IGNORECASE)
+
+
+def plain(name):
+    """`name` as names are compared: accents as one character with their letter, single spaces, none at the ends."""
+    return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def in_order(names):
@@ -27,9 +38,9 @@ def in_order(names):
 
 def typed_edges(text):
     """An argparse `type`: the pairs of names in "A-B,A-E"; an en dash is as good as a hyphen."""
-    edges = [[name.strip() for name in re.split("[-–]", edge)] for edge in text.split(",")]
+    edges = [[plain(name) for name in re.split("[-–]", edge)] for edge in text.split(",")]
     for number, edge in enumerate(edges, 1):
-        if len(edge) != 2 or not all(edge) or NOT_IN_A_NAME.search("".join(edge)):
+        if len(edge) != 2 or not all(edge) or not all(re.fullmatch(NAME, word) for word in " ".join(edge).split()):
             raise argparse.ArgumentTypeError(f"edge {number} must be two names such as A-B, not {'-'.join(edge)!r}")
     return edges
 
@@ -40,17 +51,17 @@ def read_edge_list(path):
     Raises `OSError` for an unreadable file and `InputError` for a malformed line, no edge at all or what is not UTF-8.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = unicodedata.normalize("NFC", Path(path).read_text(encoding="utf-8-sig")).splitlines()
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text") from None
     words = []
     for number, line in enumerate(lines, 1):
-        pair = line.split()
-        if not pair or pair[0][0] in "#%":
+        if not line.strip() or line.lstrip()[0] in "#%":
             continue
-        if len(pair) != 2 or NOT_IN_A_NAME.search(line):
+        edge = EDGE.fullmatch(line)
+        if not edge or not words and HEADER.fullmatch(" ".join(edge.groups())):
             raise InputError(f"line {number} of {path}: expected two names separated by white space, not {line[:60]!r}")
-        words += pair
+        words += edge.groups()
     if not words:
         raise InputError(f"{path} holds no edge: the graph is empty")
     spellings, ends = np.unique(words, return_inverse=True)

@@ -17,7 +17,7 @@ if not __package__:  # run as a file: import from the repository's root
 import numpy as np
 
 from part1 import cli
-from part3.edge_list import in_order, read_edge_list, typed_edges
+from part3.edge_list import in_order, plain, read_edge_list, typed_edges
 from part3.graph import EDGES, NODES, add_self_loops, adjacency, dense, neighbour_lists, normalized, spread
 
 SHOWN = 12  # at most so many updates are listed or drawn
@@ -30,8 +30,8 @@ def parse_args(argv=None):
     which.add_argument("--edition", choices=sorted(EDGES), default="2019", help="the assignment's example graph")
     which.add_argument("--edges", type=typed_edges, help="a graph of your own, such as A-B,A-E")
     which.add_argument("--edge_list", type=cli.path, metavar="FILE", help="a text file with two names per line")
-    parser.add_argument("--source", default="C", help="the node the information starts in")
-    parser.add_argument("--target", default="E", help="the node it has to reach")
+    parser.add_argument("--source", type=plain, default="C", help="the node the information starts in")
+    parser.add_argument("--target", type=plain, default="E", help="the node it has to reach")
     parser.add_argument("--figure", type=cli.path, metavar="FILE",
                         help=f"draw the graph after each update, as FILE.pdf and FILE.png (up to {DRAWN} nodes)")
     parser.add_argument("--matrix_nodes", type=cli.number(int, at_least=0, at_most=1000), default=20,

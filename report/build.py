@@ -36,8 +36,10 @@ PROBLEM = re.compile(  # lines of LaTeX's log and BibTeX's that somebody should 
 
 
 def missing():
-    """The programs of LaTeX that are not here, as text; empty when all are."""
-    return " and no ".join(name for name in ("latexmk", "pdflatex") if not shutil.which(name))
+    """What of LaTeX is not here, as text; empty when all is."""
+    if not shutil.which("pdflatex"):
+        return "LaTeX is not installed"
+    return "" if shutil.which("latexmk") else "pdflatex is here, but not latexmk, which runs it"
 
 
 def parts(content, sources=REPORT):
@@ -93,7 +95,7 @@ def update(content, pdf):
         return f"{files.display(pdf)} was not made here, so it is kept; remove it to have it built"
     if missing():
         kept = f" ({files.display(pdf)} is kept, but it is not of these results)" if pdf.exists() else ""
-        return f"LaTeX is not installed (no {missing()}), so the PDF was not built; to get it: {INSTALL}{kept}"
+        return f"{missing()}, so the PDF was not built; to get it: {INSTALL}{kept}"
     pages, complaints = build(content, pdf)
     for line in complaints:
         print(f"LaTeX: {line}", file=sys.stderr)

@@ -12,6 +12,7 @@ from typing import Callable, NamedTuple
 import numpy as np
 
 from part1 import files
+from report.results import making, read_result
 from report.tables import SOLVED, accuracies, cells, share
 
 RESULTS = {"model_type", "palindrome_length", "seed", "steps", "loss", "eval_loss", "accuracy", "best_accuracy",
@@ -80,7 +81,7 @@ def settings(networks):
 def sweep_section(results, study):
     """How many seeds solved each length, and the settings, those that differ between the networks by network."""
     body, networks = [], {}
-    for model, lengths in cells(files.read_csv(results / f"{study}.csv")).items():
+    for model, lengths in cells(read_result(results / f"{study}.csv")).items():
         for T, rows in lengths.items():
             accuracy = accuracies(rows)
             spread = f" ± {np.std(accuracy, ddof=1):.3f}" if len(rows) > 1 else ""
@@ -99,7 +100,7 @@ def sweep_section(results, study):
 def gradients_section(results, study):
     """The gradient at the first time step and the last."""
     curves = {}
-    for row in files.read_csv(results / f"{study}.csv"):
+    for row in read_result(results / f"{study}.csv"):
         curves.setdefault((row["model_type"], row["input"], row["state"]), []).append(row)
     return table("Norm of the gradient at the first time step and the last, geometric mean over the seeds.",
                  ["network", "digits", "state", "first", "last", "seeds"],
@@ -109,7 +110,7 @@ def gradients_section(results, study):
 
 def text_section(results, study):
     """What the text model wrote: at each stage, at each temperature, from prompts, and with beams."""
-    content = files.read_json(results / f"{study}.json")
+    content = read_result(results / f"{study}.json")
     result, sentences = content["result"], content["sentences"]
     prompts = [row["prompt"] for row in sentences]
     parts = [
@@ -136,7 +137,7 @@ def text_section(results, study):
 
 def graph_section(results, study):
     """Atilde, the number of updates and a path."""
-    graph = files.read_json(results / f"{study}.json")
+    graph = read_result(results / f"{study}.json")
     nodes, path = graph["nodes"], graph["path"]
     matrix = table(f"Ã = A + I, {graph['edition']}", ["", *nodes],
                    [[name, *row] for name, row in zip(nodes, graph["Atilde"])], kind="matrix")
@@ -180,8 +181,11 @@ def section_html(section, studies, results, figures):
         content = base64.b64encode(picture.read_bytes()).decode()
         parts.append(f'<figure><div class="picture"><img alt="{section.caption} Its values are given below." '
                      f'src="data:image/png;base64,{content}"></div><figcaption>{section.caption}</figcaption></figure>')
-    bodies = [section.show(results, study.name) if study.done
-              else f'<p class="note">Not done yet: {escape(study.about)}.</p>' for study in studies]
+    bodies = []
+    for study in studies:
+        with making("the page", results.glob(f"{study.name}.*")):
+            bodies.append(section.show(results, study.name) if study.done
+                          else f'<p class="note">Not done yet: {escape(study.about)}.</p>')
     parts.append(f'<div class="beside">{"".join(bodies)}</div>' if len(bodies) > 1 else bodies[0])
     parts += ["<h3>To make it again</h3>", f"<pre><code>{commands(studies)}</code></pre>", "</section>"]
     return "\n".join(parts)
@@ -228,4 +232,4 @@ The commands above are for the repository’s folder, and what they make goes to
 </footer>
 </body>
 </html>
-""".encode())
+""".encode(errors="replace"))

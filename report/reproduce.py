@@ -53,10 +53,9 @@ def parse_args(argv=None):
 def write_page(preset):
     """Write the page of what is done, and draw its figures where the results are new; returns the page's path."""
     path, figures = preset.results.with_name("index.html"), preset.results.with_name("figures")
-    for name, (_, draw) in plots.FIGURES.items():
-        sources, drawn = plots.sources_of(name, preset.results), figures / f"{name}.png"
-        if sources and not (drawn.exists() and style.fingerprint(sources).encode() in drawn.read_bytes()):
-            draw(sources, figures / name)
+    drawn = b"".join(picture.read_bytes() for picture in figures.glob("*.png"))
+    plots.draw(preset.results, figures, [name for name in plots.FIGURES if style.fingerprint(
+        plots.sources_of(name, preset.results)).encode() not in drawn])
     page.write(path, [page.Entry(study.name, study.about, study.again, study.done(preset.results),
                                  study.seconds(preset.work)) for study in preset.studies], preset.results, figures)
     return path
@@ -111,7 +110,7 @@ def main(config):
         if quick:
             print(f"page: {files.display(write_page(preset))}")
         else:
-            plots.draw_all(preset.results, preset.results.with_name("figures"))
+            plots.draw(preset.results, preset.results.with_name("figures"))
             print(f"report: {build.update(preset.results.parent, preset.results.with_name('report.pdf'))}")
 
 

@@ -17,6 +17,7 @@ from assets import download
 from part1 import files, grads_over_time, sweep
 from part1.cli import InputError
 from part3 import gcn
+from report.results import read_result
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Study:
     def seconds(self, work):
         """The wall time that it took in the folder `work` / its name, or None where that is not known."""
         path = work / self.name / "seconds.json"
-        return files.read_json(path) if path.exists() else None
+        return read_result(path) if path.exists() else None
 
     def make(self, work):
         """Run the script, with its files in the folder `work`."""

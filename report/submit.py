@@ -8,6 +8,7 @@ trained on (from `assets/books/`, by sha256), and nothing else. The same content
 a temporary folder, and the test suite is run from there; only then it appears under its name.
 """
 import io
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from assets import download
 from part1 import cli, files
 from part1.cli import InputError
 from report import build
+from report.results import read_result
 
 ROOMS = ("part1", "part2", "part3", "assets", "report")
 FILES = ("README.md", "requirements.txt", "assets/fables.txt", "assets/README.md",
@@ -29,15 +31,16 @@ FILES = ("README.md", "requirements.txt", "assets/fables.txt", "assets/README.md
          "report/report.pdf", "report/report.tex", "report/references.bib", "report/author.tex", "report/*.sty",
          "report/results/*.csv", "report/results/*.json", "report/generated/*.tex",
          "report/figures/*.pdf", "report/figures/*.png")
+NAME = re.compile(r"['‘’`´]?L[LM'‘’`´‐‑·. -]*")  # L for a letter, M for a mark on it
 
 
 def archive_name(lastname):
     """`NAME_assignment2.zip` with the name in Unicode's composed form; `InputError` for what is no last name."""
-    name = unicodedata.normalize("NFC", lastname)
-    kinds = {unicodedata.category(character)[0] for character in name if character not in "'’-. "}
-    if (kinds not in ({"L"}, {"L", "M"}) or name[0] in ".-" or name != " ".join(name.split())
-            or len(name.encode()) > 200):
-        raise InputError("a last name has letters, and may have hyphens, apostrophes, dots and single spaces, not "
+    name = " ".join(unicodedata.normalize("NFC", lastname).split())
+    kinds = (unicodedata.category(character)[0] for character in name)
+    form = "".join(kind if kind in "LM" else character for kind, character in zip(kinds, name))
+    if not NAME.fullmatch(form) or len(name.encode()) > 200:
+        raise InputError("a last name has letters, and may have hyphens, apostrophes, dots and spaces, not "
                          f"{lastname!r}")
     return f"{name}_assignment2.zip"
 
@@ -52,7 +55,7 @@ def collect(root, with_books=True):
                          "python -m report.build")
     content = {path.relative_to(root).as_posix(): path for pattern in FILES for path in root.glob(pattern)
                if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)}
-    texts = {files.read_json(path)["settings"]["txt_file"] for path in root.glob("report/results/text*.json")}
+    texts = {read_result(path)["settings"]["txt_file"] for path in root.glob("report/results/text*.json")}
     for name in texts & set(download.BOOKS_TABLE) if with_books else ():
         if not (path := download.local(name, root / "assets" / "books")):
             raise InputError(f"the results were trained on {name}, which is not in assets/books; get it with: "

@@ -9,6 +9,7 @@ import numpy as np
 
 from part1 import cli, files
 from report.latex import escape, number, power, samples, spread, tabular
+from report.results import making, read_result
 
 # From the settings found best to the course's; "small step" is the naive settings at a tenth of the learning rate.
 SWEEPS = {"tuned": "lengths.csv", "RMSProp": "rmsprop.csv", "small step": "smallstep.csv", "naive": "naive.csv",
@@ -21,6 +22,7 @@ REQUIRED = (*SWEEPS.values(), *GRADIENTS.values(), *(f"{name}.json" for name in 
 NETWORKS = {"RNN": "RNN", "LSTM": "LSTM", "PeepLSTM": "peephole LSTM"}
 SOLVED, SHARE = 0.99, 0.8  # a length is solved when this share of the seeds reaches this accuracy: 4 of 5
 LEVEL = 0.95  # accuracy on binary palindromes whose first crossing is compared between networks
+MARK = "% Written by report/tables.py from the results; changes here are lost.\n"
 LINE = 92  # characters of a sample that fit in a line
 
 
@@ -29,8 +31,7 @@ def load(folder):
     if missing := [name for name in REQUIRED if not (folder / name).exists()]:
         raise cli.InputError(f"{files.display(folder)} lacks {', '.join(missing)}, which the report needs; "
                              "python -m report.reproduce --preset full makes them")
-    return {name: files.read_csv(folder / name) if name.endswith(".csv") else files.read_json(folder / name)
-            for name in REQUIRED}
+    return {name: read_result(folder / name) for name in REQUIRED}
 
 
 def grouped(rows, column):
@@ -84,9 +85,9 @@ def updates(rows):
     return round(np.mean([row["steps"] for row in rows if row["accuracy"] >= SOLVED]))
 
 
-def accuracy_table(sweeps):
-    """Mean accuracy for each sweep, network and length: bold where solved."""
-    all_lengths = sorted({row["palindrome_length"] for rows in sweeps.values() for row in rows})
+def accuracy_table(*sweeps):
+    """Mean accuracy for each of the `SWEEPS`, network and length: bold where solved."""
+    all_lengths = sorted({row["palindrome_length"] for rows in sweeps for row in rows})
 
     def field(rows):
         value = number(np.mean(accuracies(rows))) if rows else "--"
@@ -94,17 +95,17 @@ def accuracy_table(sweeps):
 
     bodies = [named(name, [
         [NETWORKS[model], *(field(lengths.get(T)) for T in all_lengths), str(longest(lengths) or "--")]
-        for model, lengths in cells(rows).items()]) for name, rows in sweeps.items()]
+        for model, lengths in cells(rows).items()]) for name, rows in zip(SWEEPS, sweeps)]
     return tabular("ll" + "r" * (len(all_lengths) + 1),
                    ["settings", "network", f"$T={all_lengths[0]}$", *map(str, all_lengths[1:]), "solved to"], *bodies)
 
 
-def settings_table(sweeps):
-    """What each network was trained with in each sweep; networks with the same settings share a row."""
+def settings_table(*sweeps):
+    """What each network was trained with in each of the `SWEEPS`; networks with the same settings share a row."""
     words = {"xavier": "Xavier", "rmsprop": "RMSProp", "adam": "Adam", "1": "raw digit", "10": "one-hot", "None": "0"}
     columns = "input_dim", "init", "forget_bias", "optimizer", "learning_rate", "train_steps"
     bodies = []
-    for name, rows in sweeps.items():
+    for name, rows in zip(SWEEPS, sweeps):
         networks = {}  # settings: the networks that were trained with them
         for model, runs in grouped(rows, "model_type").items():
             values = [setting(runs, column) for column in columns]
@@ -118,9 +119,8 @@ def settings_table(sweeps):
                                   "rate", "updates", "seeds", "test set"], *bodies)
 
 
-def length_numbers(results):
-    tuned, rmsprop, small, naive, _ = (cells(results[file]) for file in SWEEPS.values())
-    first, longer = results["lengths.csv"][0], results["longer.csv"]
+def length_numbers(longer, *sweeps):
+    first, (tuned, rmsprop, small, naive, _) = sweeps[0][0], map(cells, sweeps)
     RNN_solved, LSTM_solved = longest(tuned["RNN"]), longest(tuned["LSTM"])
     n, d = first["num_hidden"], first["input_dim"]
     return {
@@ -197,9 +197,9 @@ def factor(curve):
     return (curve[min(curve)] / curve[max(curve)]) ** (1 / (max(curve) - min(curve)))
 
 
-def gradient_table(studies):
+def gradient_table(*studies):
     """The gradient norm at the first step, and its factor per step, for every network, input and state."""
-    studies = {name: gradient_curves(rows) for name, rows in studies.items()}
+    studies = dict(zip(GRADIENTS, map(gradient_curves, studies)))
     body = []
     for model, digits, state in studies["untrained"]:
         row = [NETWORKS[model], digits, rf"$\vec{{{state}}}$"]
@@ -211,12 +211,12 @@ def gradient_table(studies):
         heading for name in studies for heading in (f"{name}, $t=1$", "factor"))], body)
 
 
-def gradient_numbers(results):
-    untrained, tuned, trained = (gradient_curves(results[name]) for name in GRADIENTS.values())
+def gradient_numbers(*studies):
+    untrained, tuned, trained = map(gradient_curves, studies)
     h, c, RNN = ("LSTM", "one-hot", "h"), ("LSTM", "one-hot", "c"), ("RNN", "one-hot", "h")
     return {
-        "untrained/T": max(untrained[h]) + 1, "untrained/seeds": setting(results["gradients.csv"], "seeds"),
-        "trained/T": max(trained[h]) + 1, "trained/seeds": setting(results["gradients_trained.csv"], "seeds"),
+        "untrained/T": max(untrained[h]) + 1, "untrained/seeds": setting(studies[0], "seeds"),
+        "trained/T": max(trained[h]) + 1, "trained/seeds": setting(studies[2], "seeds"),
         "untrained/LSTM/factor": factor(untrained[h]), "trained/RNN/factor": factor(trained[RNN]),
         "untrained/LSTM/c/factor": factor(untrained[c]), "tuned/LSTM/c/factor": factor(tuned[c]),
     }
@@ -240,14 +240,13 @@ def loops(text, tail=20):
     return len(text) > tail and text[-tail:] in text[:-1]
 
 
-def books_table(results):
-    """What each text model was trained on, how, and its bits per held-out character."""
+def books_table(*contents):
+    """What each of the `TEXTS` was trained on, how, and its bits per held-out character. Curves follow all others."""
     columns = ("characters", "vocabulary_size", "lstm_num_hidden", "parameters", "seq_length", "batch_size",
                "learning_rate", "learning_rate_decay", "learning_rate_step", "dropout_keep_prob", "train_steps")
     body = []
-    for title, name in TEXTS.items():
-        study = results[f"{name}.json"]
-        best = min((row for row in results[f"{name}_curves.csv"] if row["eval_loss"]), key=lambda row: row["eval_loss"])
+    for title, study, curve in zip(TEXTS, contents, contents[len(TEXTS):]):
+        best = min((row for row in curve if row["eval_loss"]), key=lambda row: row["eval_loss"])
         body.append([title, *(setting([study | study["settings"]], column) for column in columns),
                      number(study["result"]["bits_per_character"]),
                      f"{best['eval_loss'] / math.log(2):.2f} ({best['step']})"])
@@ -255,18 +254,18 @@ def books_table(results):
                                     r"$\times$", "every", "keep", "updates", "bits", "best"], body)
 
 
-def text_tables(results):
-    """Samples at three stages and at each temperature, endings, beams; of the other models a few samples."""
-    def temperature(row):
-        return "greedy" if row["temperature"] is None else rf"$\tau = {row['temperature']:g}$"
+def temperature(row):
+    return "greedy" if row["temperature"] is None else rf"$\tau = {row['temperature']:g}$"
 
-    def few(study):
-        return samples((temperature(row), row["samples"][:1]) for row in study["temperatures"][1:])
 
-    text = results["text.json"]
+def few_samples(text):
+    return samples((temperature(row), row["samples"][:1]) for row in text["temperatures"][1:])
+
+
+def text_tables(text):
+    """Samples at three stages and at each temperature, endings, beams."""
     rows = text["temperatures"]
     return {
-        "text_books.tex": books_table(results),
         "text_stages.tex": samples(((number(stage["update"]), stage["samples"]) for stage in text["stages"]),
                                    bar_after=text["settings"]["seq_length"]),
         "text_temperatures.tex": samples((temperature(row), row["samples"][:2 if row["temperature"] is None else 3])
@@ -278,8 +277,7 @@ def text_tables(results):
         "text_sentences.tex": samples(("", [row["greedy"][:LINE], row["temperature 2"][:LINE]])
                                       for row in text["sentences"]),
         "text_beams.tex": samples((rf"{row['beam_size']}: ${row['log_probability']:.1f}$", [row["text"][:LINE]])
-                                  for row in text["beams"]),
-        "large_few.tex": few(results["text_tuned.json"]), "second_few.tex": few(results["text_second.json"])}
+                                  for row in text["beams"])}
 
 
 def text_numbers(text, curve):
@@ -308,7 +306,7 @@ def matrix(graph):
     """Atilde with its rows and columns named."""
     names = [rf"\mathrm{{{name}}}" for name in graph["nodes"]]
     lines = [r"\begin{array}{c|" + "c" * len(names) + "}", " & " + " & ".join(names) + r" \\ \hline"]
-    lines += [" & ".join([name, *map(str, row)]) + r" \\" for name, row in zip(names, graph["Atilde"])]
+    lines += [" & ".join([name, *map(str, row)]) + r" \\" for name, row in zip(names, graph["Atilde"], strict=True)]
     return "\n".join([*lines, r"\end{array}"]) + "\n"
 
 
@@ -326,26 +324,35 @@ def graph_numbers(one, two):
 
 def generate(results):
     """All generated files from `load`ed results: a dict from file names to LaTeX."""
-    sweeps = {name: results[file] for name, file in SWEEPS.items()}
-    optimizers, binary, text = results["optimizers.csv"], results["binary.csv"], results["text.json"]
-    graphs = results["graph_2019.json"], results["graph_2020.json"]
-    numbers = {**length_numbers(results), **setting_numbers(optimizers, binary), **gradient_numbers(results),
-               **text_numbers(text, results["text_curves.csv"]), **graph_numbers(*graphs)}
-    lines = ["% Written by report/tables.py from the results; changes here are lost."]
-    lines += [rf"\setval{{{key}}}{{{value if isinstance(value, str) else number(value)}}}"
-              for key, value in numbers.items()]
-    return {
-        "numbers.tex": "\n".join(lines) + "\n", "accuracy.tex": accuracy_table(sweeps),
-        "settings.tex": settings_table(sweeps), "optimizers.tex": optimizer_table(optimizers),
-        "binary.tex": binary_table(binary, results["binary_curves.csv"]),
-        "gradients.tex": gradient_table({name: results[file] for name, file in GRADIENTS.items()}),
-        **text_tables(results), "graph_2019.tex": matrix(graphs[0]), "graph_2020.tex": matrix(graphs[1]),
+    def made(function, *names):
+        with making("the report", names):
+            return function(*(results[name] for name in names))
+
+    sweeps, gradients = SWEEPS.values(), GRADIENTS.values()
+    texts = [f"{name}{end}" for end in (".json", "_curves.csv") for name in TEXTS.values()]
+    numbers = {**made(length_numbers, "longer.csv", *sweeps), **made(setting_numbers, "optimizers.csv", "binary.csv"),
+               **made(gradient_numbers, *gradients), **made(text_numbers, "text.json", "text_curves.csv"),
+               **made(graph_numbers, "graph_2019.json", "graph_2020.json")}
+    contents = {
+        "numbers.tex": "".join(f"\\setval{{{key}}}{{{value if isinstance(value, str) else number(value)}}}\n"
+                               for key, value in numbers.items()), "accuracy.tex": made(accuracy_table, *sweeps),
+        "settings.tex": made(settings_table, *sweeps), "optimizers.tex": made(optimizer_table, "optimizers.csv"),
+        "binary.tex": made(binary_table, "binary.csv", "binary_curves.csv"),
+        "gradients.tex": made(gradient_table, *gradients), "text_books.tex": made(books_table, *texts),
+        **made(text_tables, "text.json"), "large_few.tex": made(few_samples, "text_tuned.json"),
+        "second_few.tex": made(few_samples, "text_second.json"),
+        "graph_2019.tex": made(matrix, "graph_2019.json"), "graph_2020.tex": made(matrix, "graph_2020.json"),
     }
+    return {name: MARK + content for name, content in contents.items()}
 
 
 def write_all(results, generated):
-    """Write the generated files of the folder `results` into the folder `generated`."""
+    """Write the generated files of the folder `results` into the folder `generated`; `InputError`, and nothing is
+    written, where one of them is there that was not made here."""
     contents = generate(load(results))
+    for path in (generated / name for name in contents):
+        if path.exists() and not path.read_bytes().startswith(MARK.encode()):
+            raise cli.InputError(f"{files.display(path)} is there and was not made here; remove it or rename it")
     generated.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         files.write_atomically(generated / name, content.encode())

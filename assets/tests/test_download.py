@@ -20,7 +20,6 @@ from part1 import cli, files
 BODY = bytes(range(256)) * 400  # more than one piece of a transfer, and not text
 BOOK = Book("small", "book_small.txt", len(BODY), hashlib.sha256(BODY).hexdigest())
 LONGER = BODY + b"!"
-OLD = b"an old file with the book's name"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -79,22 +78,19 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("before", [{}, {BOOK.file: OLD}], ids=["nothing there", "another file there"])
 @pytest.mark.parametrize("answer, message", [
     (BODY[:5000], "5000 bytes"), (LONGER, f"{len(BODY) + 1} bytes"),
     (BODY[:-1] + b"?", f"{len(BODY)} bytes with the sha256 .* came"),
     (503, "503"), (404, "404"), ("garbage", "this is not HTTP"), (None, "timed out"),
 ])
-def test_a_bad_answer_is_tried_again(server, tmp_path, pauses, monkeypatch, answer, message, before):
-    """Three bad answers are an error and change nothing; a good one after a bad one is the book."""
+def test_a_bad_answer_is_tried_again(server, tmp_path, pauses, monkeypatch, answer, message):
+    """Three bad answers are an error and leave nothing; a good one after a bad one is the book."""
     monkeypatch.setattr(module, "TIMEOUT", 0.1)
     server.answers = [answer]
-    for name, content in before.items():
-        (tmp_path / name).write_bytes(content)
     with pytest.raises(OSError, match=rf"^book_small.txt could not be fetched from .*{message}"):
         download("small", tmp_path, server.url)
     assert len(server.asked) == 3 and pauses == [1, 3]
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert names(tmp_path) == []
     server.answers = [answer] * 4 + [BODY]
     assert download("small", tmp_path, server.url).read_bytes() == BODY and names(tmp_path) == [BOOK.file]
 
@@ -104,11 +100,16 @@ def test_a_full_disk_is_not_tried_again(server, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    (tmp_path / BOOK.file).write_bytes(OLD)
     with pytest.raises(OSError, match="No space left"):
         download("small", tmp_path, server.url)
-    assert len(server.asked) == 1 and names(tmp_path) == [BOOK.file]
-    assert (tmp_path / BOOK.file).read_bytes() == OLD
+    assert len(server.asked) == 1 and names(tmp_path) == []
+
+
+def test_another_file_of_the_books_name_is_kept(server, tmp_path):
+    (tmp_path / BOOK.file).write_bytes(b"notes in the book's margin")
+    with pytest.raises(cli.InputError, match="book_small.txt is not the course's book .*move it away"):
+        download("small", tmp_path, server.url)
+    assert server.asked == [] and (tmp_path / BOOK.file).read_bytes() == b"notes in the book's margin"
 
 
 # The script

@@ -4,12 +4,18 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
+from multiprocessing import util
 
 import torch
 
 from part1 import cli, files, train
 
+if len(tempfile.gettempdir()) > 60:  # too long a TMPDIR for the name of the fork server's socket
+    long, tempfile.tempdir = tempfile.tempdir, "/tmp"
+    util.get_temp_dir()  # it stays the same from here on
+    tempfile.tempdir = long
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["part1.train", "part1.sweep", "part1.tests.background", "torch._dynamo"])
 

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -65,13 +66,22 @@ def test_typed_are_the_flags_that_were_given_even_at_their_defaults(argv, typed)
     (["--num", "1"], "unrecognized arguments: --num 1"),
     (["stray"], "unrecognized arguments: stray"),
     (["--path", ""], "argument --path: must name a file or folder, not be empty"),
-    (["--list", "a\nb"], r"argument --list: invalid int value: 'a\nb'")])
+    (["--list", "a\nb"], r"argument --list: invalid int value: 'a\nb'"),
+    (["--number=--"], "argument --number: expected one argument, not --"),
+    (["--list=--"], "argument --list: expected one argument, not --"),
+    (["--path", "a\0b"], r"argument --path: must name a file or folder, not be 'a\x00b'")])
 def test_a_wrong_flag_is_one_line_and_exit_2(argv, message, capsys):
     for parse in (parser().parse_args, parser().parse_typed):
         with pytest.raises(SystemExit) as stop:
             parse(argv)
         assert stop.value.code == 2
         assert capsys.readouterr() == ("", f"python -m part1.example: error: {message}\n")
+
+
+def test_a_path_may_begin_with_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parser().parse_args(["--path=~/x"]).path == tmp_path / "x"
+    assert parser().parse_args(["--path=a/~"]).path == Path("a/~")
 
 
 # main
@@ -132,15 +142,43 @@ def test_signals_wait_and_are_the_callers_again_and_ignored_ones_stay_so(signals
     assert cli.main(lambda argv: None, lambda config: os.kill(os.getpid(), signal.SIGHUP)) == 0
 
 
-def test_a_reader_that_has_enough_is_no_error():
-    script = ("import sys; from part1 import cli\n"
-              "sys.exit(cli.main(lambda argv: None, lambda config: [print('line') for _ in range(100000)]))")
-    with subprocess.Popen([sys.executable, "-c", script], cwd=files.ROOT, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "line\n"
-        process.stdout.close()
+@pytest.mark.parametrize("shell, status, out, err", [
+    ("{}", 0, "± 0\n", ""), ("{} | head -1", 0, "± 0\n", ""), ("{} 2>&1 >&- | head -1", 0, "", ""),
+    ("{} >&-", 0, "", ""), ("{} 2>&-", 0, "± 0\n", ""), ("{} >&- 2>&-", 0, "", ""),
+    ("PYTHONIOENCODING=ascii {}", 0, "\\xb1 0\n", ""),
+    ("{} >/dev/full", 1, "", "error: No space left on device while writing to standard output\n"),
+    ("{} >/dev/full 2>&1", 1, "", ""), ("{} --help | head -1", 0, "usage: python -m part1.example [-h]\n", "")])
+def test_no_fault_of_its_streams_ends_a_script_before_its_work_is_done(shell, status, out, err, tmp_path):
+    program = """
+import sys
+from pathlib import Path
+from part1 import cli
+def work(config):
+    for k in range(10000):
+        print("±", k, flush=k < 10)
+    print("progress", file=sys.stderr, end="")
+    Path("done").touch()
+parser = cli.Parser("part1.example", "An example.")
+sys.exit(cli.main(parser.parse_args, work))
+"""
+    (tmp_path / "example.py").write_text(program)
+    command = "set -o pipefail; " + shell.format(f"{sys.executable} example.py")
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(files.ROOT)})
+    assert (done.returncode, done.stdout[:len(out)]) == (status, out)
+    assert done.stderr.removeprefix("progress") == err
+    assert (tmp_path / "done").exists() != ("--help" in shell)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="cannot see what a process has loaded")
+def test_ctrl_c_while_torch_loads_is_no_traceback():
+    with subprocess.Popen([sys.executable, "-m", "part1.train", "--nonsense"], cwd=files.ROOT, stderr=subprocess.PIPE,
+                          text=True) as process:
+        while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
         assert process.stderr.read() == ""
-    assert process.returncode == 0
+    assert process.returncode == -signal.SIGINT
 
 
 # The scripts

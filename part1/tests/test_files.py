@@ -1,4 +1,5 @@
 """Files: whole or not there, read back as they were or refused, locked against other processes."""
+import contextlib
 import errno
 import os
 import resource
@@ -34,6 +35,33 @@ def test_a_file_is_on_the_disk_before_it_gets_its_name_and_its_folder_after(tmp_
     assert done == [str(tmp_path / ".file.partial"), "rename", str(tmp_path)]
 
 
+def test_a_folder_is_made_with_those_above_it_or_none_is(tmp_path):
+    with pytest.raises(OSError):
+        files.make_folder(tmp_path / "new" / "folder" / ("long" * 100))
+    assert os.listdir(tmp_path) == []
+    for _ in range(2):
+        files.make_folder(tmp_path / "new" / "folder")
+    assert os.listdir(tmp_path / "new") == ["folder"]
+
+
+def test_where_the_current_folder_is_gone_a_path_is_shown_whole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert files.display(tmp_path / "run") == "run"
+    tmp_path.rmdir()
+    assert files.display(tmp_path / "run") == str(tmp_path / "run")
+
+
+@pytest.mark.parametrize("content, ours", [
+    ("a,b\n1,2\n", True), ("a\n1\n", True), ("a,b,c,d\n", True), ("mine\n", False), ("a,d\n", False),
+    ("a;b;c\n", False)])
+def test_a_table_replaces_only_one_with_its_columns(content, ours, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(content)
+    with contextlib.nullcontext() if ours else pytest.raises(InputError, match="t.csv would be replaced"):
+        files.write_csv(path, [{"a": 1, "b": 2, "c": 3}])
+    assert path.read_text() == ("a,b,c\n1,2,3\n" if ours else content)
+
+
 def test_csv_and_json_come_back(tmp_path):
     rows = [{"a": 1, "b": None, "c": "x"}, {"a": 1e-7, "b": 0.1, "c": 'x,"y"\nz'}]
     files.write_csv(tmp_path / "t.csv", rows)
@@ -51,7 +79,8 @@ def test_what_is_not_json_is_refused(content, tmp_path):
 
 
 @pytest.mark.parametrize("content, fault", [
-    (b"", "not a CSV table"), (b"a,b\n1,\"2\n", "not a CSV table"), (b"\xff\xfe\n\xff\n", "not a CSV table"),
+    (b"", "no column a, b"), (b"a,a,b\n1,2,3\n", "two columns"), (b"a;b\n1;2\n", "separated by commas"),
+    (b"a,b\n1,\"2\n", "not a CSV table"), (b"\xff\xfe\n\xff\n", "not a CSV table"),
     (b"a,b\n", "no rows"), (b"a,c\n1,2\n", "no column b"), (b"a,b\n1,2\n3\n", "line 3 .* has 1 fields, not 2"),
     (b"a,b\n1,2,3\n", "line 2 .* has 3 fields, not 2")])
 def test_what_is_no_whole_table_is_refused(content, fault, tmp_path):
@@ -59,6 +88,11 @@ def test_what_is_no_whole_table_is_refused(content, fault, tmp_path):
     with pytest.raises(InputError, match=fault) as refused:
         files.read_csv(tmp_path / "t.csv", columns=["a", "b"])
     assert "t.csv" in str(refused.value)
+
+
+def test_a_path_is_shown_from_here_but_what_follows_a_link_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert files.display(tmp_path / "a" / "b") == "a/b" and files.display("link/../b") == "link/../b"
 
 
 # A file that a run appends to

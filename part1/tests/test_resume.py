@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from part1 import files, run, train
+from part1 import checkpoint, files, run, train
 from part1.tests import background
 from part1.tests.test_run import change, same
 
@@ -31,7 +31,7 @@ def metrics(folder):
 def assert_bit_identical(one, other):
     """The interface's promise: weights, optimizer, generator states, every column of the metrics but times."""
     first, second = load(one), load(other)
-    for name in run.CHECKPOINT_KEYS - {"seconds", "files"}:
+    for name in checkpoint.CONTENT.keys() - {"seconds", "files"}:
         assert same(first[name], second[name]), name
     assert metrics(one) == metrics(other)
     assert files.read_json(one / "config.json") == files.read_json(other / "config.json")
@@ -63,9 +63,12 @@ def test_the_same_flags_give_the_same_bits_and_another_seed_gives_others(referen
 
 def test_a_run_killed_at_random_moments_goes_on_bit_identically(reference, tmp_path, start):
     folder, chance, kills, steps = tmp_path / "run", random.Random(0), 0, []
+
+    def start_again():
+        return start(*(["--resume"] if (folder / "checkpoint.pt").exists() else LONG), "--output", folder)
+
     while kills < 4:
-        saved = (folder / "checkpoint.pt").exists()
-        process = start(*(["--resume"] if saved else LONG), "--output", folder)
+        process = start_again()
         process.until((folder / ".lock").exists)
         time.sleep(chance.uniform(0, 0.15))
         process.kill()
@@ -77,7 +80,7 @@ def test_a_run_killed_at_random_moments_goes_on_bit_identically(reference, tmp_p
         if (folder / "checkpoint.pt").exists():
             steps.append(load(folder)["step"])
     assert kills and steps == sorted(steps)
-    assert start("--resume", "--output", folder).wait()[0] == 0
+    assert start_again().wait()[0] == 0
     assert_bit_identical(folder, reference(*LONG))
 
 

@@ -5,6 +5,7 @@ import itertools
 import math
 import os
 import pickle
+import random
 import re
 import shutil
 import signal
@@ -15,7 +16,7 @@ import zipfile
 import pytest
 import torch
 
-from part1 import cli, files, run, train
+from part1 import checkpoint, cli, files, run, train
 from part1.tests import background
 
 TINY = ["--num_hidden", 4, "--batch_size", 4, "--input_length", 3, "--eval_size", 20, "--train_steps", 6,
@@ -154,7 +155,7 @@ def legacy(content):
 
 
 @pytest.mark.parametrize("make", [
-    pickle.dumps, legacy, lambda bad: saved(dict.fromkeys(run.CHECKPOINT_KEYS, bad) | {"script": "part1.train"})],
+    pickle.dumps, legacy, lambda bad: saved(dict.fromkeys(checkpoint.CONTENT, bad) | {"script": "part1.train"})],
     ids=["pickle", "legacy format", "in a checkpoint"])
 def test_a_malicious_checkpoint_runs_nothing(make, tmp_path, refused):
     made = tmp_path / "made"
@@ -204,8 +205,8 @@ def foreign_zip():
     *((content, "is torn, damaged or not a checkpoint") for content in (
         b"hello", foreign_zip(), pickle.dumps({"a": 1}), legacy({"a": 1}), b"\x80\x02.", b"PK\x03\x04")),
     *((saved(content), "is not a checkpoint of part1.train") for content in (
-        [1, 2], torch.zeros(3), {}, {"model": {}}, dict.fromkeys(run.CHECKPOINT_KEYS - {"step"}),
-        dict.fromkeys(run.CHECKPOINT_KEYS) | {"script": "part1.train", "more": 1}))],
+        [1, 2], torch.zeros(3), {}, {"model": {}}, dict.fromkeys(checkpoint.CONTENT.keys() - {"step"}),
+        dict.fromkeys(checkpoint.CONTENT) | {"script": "part1.train", "more": 1}))],
     ids=["text", "zip", "pickle", "legacy", "empty pickle", "zip's first bytes", "list", "tensor", "empty", "model",
          "lacks a key", "has one too many"])
 def test_a_foreign_file_is_refused(content, message, tmp_path, refused):
@@ -215,16 +216,58 @@ def test_a_foreign_file_is_refused(content, message, tmp_path, refused):
 
 @pytest.mark.parametrize("values, message", [
     (dict(config={}), "other flags than this version"), (dict(config={"seed": 1}), "other flags than this version"),
-    (dict(script="part2.train_text"), "is not a checkpoint of part1.train"),
-    (dict(extra={"vocabulary": "ab"}), "training data is not"),
+    (dict(script="part2.train_text"), "is not a checkpoint of part1.train"), (dict(step="x"), "is not a checkpoint of"),
+    (dict(files=3), "is not a checkpoint of"), (dict(extra={"vocabulary": "ab"}), "training data is not"),
     (dict(parts={}), "does not fit this run"), (dict(random={"cpu": 3}), "does not fit this run"),
     (dict(parts={"model": {"W_hh": torch.zeros(7, 7)}}), "does not fit this run"),
-    (dict(step="x"), "does not fit this run"), (dict(files=3), "does not fit this run")])
+    (dict(seconds=math.nan), "does not fit this run"), (dict(step=0), "does not fit this run"),
+    (dict(step=2), "is of update 2, its metrics end at 6"), (dict(step=-1), "its metrics end at 6"),
+    (dict(step=10**30), "its metrics end at 6"), (dict(files={"thesis.tex": 0}), "does not fit this run"),
+    (dict(files=dict.fromkeys(["metrics.csv", "../thesis.tex"], {"size": 0, "sha256": ""})), "does not fit this run")])
 def test_a_checkpoint_that_does_not_fit_is_refused(values, message, trained, refused):
     change(trained, **values)
+    (trained / "thesis.tex").write_text("mine")
     before = snapshot(trained)
     assert message in refused(train, "--output", trained, "--resume", "--train_steps", 8)
     assert snapshot(trained) == before
+
+
+def places(content, *way):
+    """The keys on the way to every dict and value inside the dict `content`."""
+    for key, value in content.items():
+        yield *way, key
+        if isinstance(value, dict):
+            yield from places(value, *way, key)
+
+
+def test_no_wrong_value_in_a_checkpoint_does_harm(trained, call):
+    path, chance = trained / "checkpoint.pt", random.Random(0)
+    whole, before = path.read_bytes(), snapshot(trained)
+    wrong = [None, -1, 10**30, "x", True, math.nan, [], {}, {"thesis.tex": 0}, torch.ones(2, 2), torch.tensor(math.nan)]
+    ways, refusals = list(places(torch.load(path, weights_only=True))), 0
+    for *way, last in ways * 2:
+        content = inside = torch.load(io.BytesIO(whole), weights_only=True)
+        for key in way:
+            inside = inside[key]
+        inside[last] = chance.choice(wrong)
+        torch.save(content, path)
+        spoilt = snapshot(trained)
+        status, _, err = call(train, "--output", trained, "--resume")
+        assert (status, err.count("\n")) in ((2, 1), (0, 0)), (*way, last, err)
+        refusals += status == 2
+        if status == 2:
+            assert snapshot(trained) == spoilt
+        else:  # it was one of those that do not decide the result; only config.json repeats it
+            assert way in (["config"], ["random"]) or last == "seconds"
+        for name, old in before.items():
+            (trained / name).write_bytes(old)
+    assert refusals > 1.6 * len(ways)
+
+
+def test_a_file_of_the_users_in_the_folder_of_a_run_stays(trained, call):
+    (trained / "samples.txt").write_text("mine")  # a name that only Part 2 uses
+    assert call(train, "--output", trained, "--resume", "--train_steps", 9)[0] == 0
+    assert (trained / "samples.txt").read_text() == "mine"
 
 
 # Resume

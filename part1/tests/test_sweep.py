@@ -1,6 +1,7 @@
 """The sweep: its cells, alone or by many workers, once or again after an interruption, its tables and figures."""
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,6 +179,35 @@ def test_other_settings_in_the_same_folder_are_refused(flag, value, more, swept,
     assert line.endswith(f"not {value}: choose another --output\n")
 
 
+def flip_digit(text):
+    return text.replace("7", "8", 1) if "7" in text else text.replace("1", "2", 1)
+
+
+@pytest.mark.parametrize("name, damage", [
+    ("result.json", lambda text: "null"), ("result.json", lambda text: "[]"), ("result.json", lambda text: "{}"),
+    ("result.json", lambda text: text.replace("accuracy", "akkuracy", 1)), ("result.json", flip_digit),
+    ("result.json", lambda text: text[:40]), ("metrics.csv", flip_digit), ("metrics.csv", lambda text: ""),
+    ("metrics.csv", lambda text: text.replace("accuracy", "akkuracy")), ("config.json", lambda text: "null"),
+    ("config.json", lambda text: "[]"), ("config.json", lambda text: text.replace('"seed": 1', '"seed": 2'))])
+def test_damage_of_a_cell_is_refused(name, damage, swept, tmp_path, refused):
+    folder = shutil.copytree(swept, tmp_path / "sweep")
+    path = folder / "cells" / CELLS[3] / name
+    path.write_text(damage(path.read_text()))
+    results = (folder / "results.csv").read_bytes()
+    for more in ([], ["--collect"], ["--cell", 3]):
+        assert CELLS[3] in refused(sweep, *GRID, *more, "--output", folder)
+    assert (folder / "results.csv").read_bytes() == results
+
+
+def test_a_cell_without_its_result_makes_it_again_from_its_checkpoint(swept, tmp_path, call):
+    folder = shutil.copytree(swept, tmp_path / "sweep")
+    result = folder / "cells" / CELLS[5] / "result.json"
+    before = result.read_bytes()
+    result.unlink()
+    assert call(sweep, *GRID, "--cell", 5, "--output", folder) == (0, "", "")
+    assert result.read_bytes() == before
+
+
 def test_an_interrupted_cell_goes_on_where_it_was(swept, tmp_path, call, refused, no_runs, monkeypatch):
     cell, evaluate, calls = cells_of(GRID, tmp_path)[7], train.evaluate, []
 
@@ -305,7 +335,8 @@ def test_typed_flags_win_over_the_presets_and_cells_asked_for_twice_run_once():
 
 @pytest.mark.parametrize("flags, hint", [
     ("--model_type GRU", "'GRU'"), ("--palindrome_lengths 1", "at least 2"), ("--palindrome_lengths", "expected at"),
-    ("--preset best", "'best'"), ("--seeds -1", "not -1"), ("--workers 0", "at least 1"), ("--cell 8", "0 … 7"),
+    ("--preset best", "'best'"), ("--seeds -1", "not -1"), ("--seeds=--", "expected one argument"),
+    ("--palindrome_lengths 2000000000", "memory"), ("--workers 0", "at least 1"), ("--cell 8", "0 … 7"),
     ("--cell -1", "not -1"), ("--cell 1 --collect", "not allowed with"), ("--learning_rate nan", "nan"),
     ("--input_dim 3", "1 or 10"), ("--device cuda:7", "cuda:7"), ("--cell 0 --device cuda:7", "cuda:7"),
     ("--seed=3", "--seed is not for a sweep"), ("--resume", "--resume is not"), ("--input_length 4", "--input_length"),

@@ -49,7 +49,9 @@ WRONG = [
     ("--model_type LSTM --forget_bias Chrono", "number or chrono"), ("--model_type LSTM --forget_bias 1e39", "1e39"),
     ("--device cuda:999", "cuda:999"), ("--device gpu", "'gpu'"), ("--resume", "no checkpoint"),
     ("--epochs 3", "unrecognized arguments: --epochs 3"), ("--num_hid 3", "unrecognized"), ("stray", "unrecognized"),
-    ("--num_hidden 99999999999999999999", "too large"), ("--num_hidden 2000000000", "memory")]
+    ("--num_hidden 99999999999999999999", "too large"), ("--num_hidden 2000000000", "memory"),
+    ("--batch_size 2000000000 --input_length 99", "memory"), ("--eval_size 2000000000 --input_length 99", "memory"),
+    ("--input_length 2000000000 --batch_size 100", "memory")]
 
 
 @pytest.mark.parametrize("flags, hint", WRONG, ids=[flags for flags, _ in WRONG])
@@ -64,7 +66,7 @@ def test_an_impossible_output_ends_in_one_line(tmp_path, refused):
     file = tmp_path / "file"
     file.write_text("mine")
     assert "File exists" in refused(train, *TINY, "--output", file)
-    for output in (file / "run", "/proc/run", "/dev/null/run", tmp_path / ("long" * 100)):
+    for output in (file / "run", "/proc/run", "/dev/null/run", tmp_path / "new" / ("long" * 100)):
         assert refused(train, *TINY, "--output", output).startswith("error: ")
     assert "--resume needs --output" in refused(train, "--resume")
     for output in (file, file / "run", "/proc/run", tmp_path):

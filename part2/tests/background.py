@@ -17,14 +17,15 @@ context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["part2.tests.background"])
 
 
-def launch(folder, size, *flags, restarts=0, **options):
+def launch(folder, size, *flags, restarts=0, environment=(), **options):
     """Train in `size` processes with these flags, as torchrun does after so many restarts; 0: one without torchrun.
 
     Returns their exit statuses, negative for a signal, and what each has printed, which is kept in `folder`.
     """
     store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     torchrun = {"TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_USE_AGENT_STORE": "True", "WORLD_SIZE": size,
-                "TORCHELASTIC_RESTART_COUNT": restarts, "MASTER_ADDR": "localhost", "MASTER_PORT": store.port}
+                "TORCHELASTIC_RESTART_COUNT": restarts, "MASTER_ADDR": "localhost", "MASTER_PORT": store.port,
+                **dict(environment)}
     logs = [folder / f"log {rank}" for rank in range(max(size, 1))]
     processes = [context.Process(target=_process, args=({**torchrun, "RANK": rank} if size else {}, log,
                                                         list(map(str, flags)), options))

@@ -92,16 +92,19 @@ START, END = "*** START OF THIS PROJECT GUTENBERG EBOOK X ***", "*** END OF THIS
 
 
 @pytest.mark.parametrize("start, end", [
-    (START, END), ("***START OF", "***END OF"), ("*** START OF A TITLE\r\nOF TWO LINES ***  ", "*** END")])
+    (START, END), ("***START OF", "***END OF"), ("*** START OF A TITLE\r\nOF TWO LINES ***  ", "*** END"),
+    ("*** START OF A TITLE\n\nOF\nFOUR ***", "*** END OF A TITLE\nOF TWO LINES ***\n*** START: FULL LICENSE ***")])
 def test_only_the_book_is_kept(start, end, text):
     content = "\r\n".join(["Licence!", start, "", "Once *** START and", "*** ENDED", "*** later.", "", end, "More!"])
     assert text(content, strip_gutenberg=True).text == "Once *** START and\n*** ENDED\n*** later.\n"
     assert "Licence!" in text(content).text
 
 
-@pytest.mark.parametrize("lines", [["text", END], [START, "text"], [END, "text", START]])
-def test_a_book_without_both_lines_is_refused(lines, text):
-    with pytest.raises(InputError, match=r"some.txt has no \*\*\* START and \*\*\* END lines"):
+@pytest.mark.parametrize("lines, message", [
+    (["text", END], "no"), ([START, "text"], "no"), ([END, "text", START], "no"),
+    (["***START**THE SMALL PRINT!**", "text", END], "no"), ([START, "text", END] * 2, "2")])
+def test_a_text_that_is_not_one_book_is_refused(lines, message, text):
+    with pytest.raises(InputError, match=rf"some.txt has {message} \*\*\* START OF"):
         text("\n".join(lines), strip_gutenberg=True)
 
 

@@ -221,11 +221,14 @@ def test_a_checkpoint_holds_the_network_and_its_vocabulary(finished, book):
 
 
 @pytest.mark.parametrize("change", [
-    lambda c: c.update(extra=None), lambda c: c["config"].clear(), lambda c: c["parts"].pop("model"),
-    lambda c: c["extra"].update(vocabulary="abc"), lambda c: c["config"].update(dropout_keep_prob=7)])
+    lambda c: c.update(extra=None), lambda c: c["parts"].pop("model"), lambda c: c["extra"].update(vocabulary="abc"),
+    lambda c: c["extra"].update(vocabulary=3), lambda c: c["parts"]["model"].popitem(),
+    lambda c: c["parts"]["model"].update({"lstm.weight_hh_l0": torch.zeros(())}),
+    lambda c: c["parts"]["model"].update({"lstm.weight_hh_l0": torch.zeros(24, 6, dtype=torch.cfloat)}),
+    lambda c: c["parts"]["model"]["linear.bias"].fill_(math.nan)])
 def test_a_checkpoint_without_a_text_model_is_refused(change, finished, tmp_path):
     checkpoint = checkpoint_of(finished)
     change(checkpoint)
     torch.save(checkpoint, tmp_path / "checkpoint.pt")
-    with pytest.raises(InputError, match="^[^\n]*does not hold a text model: [^\n]*$"):
+    with pytest.raises(InputError, match="does not hold a text model$"):
         load(tmp_path / "checkpoint.pt")

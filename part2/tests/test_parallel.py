@@ -204,6 +204,12 @@ def test_the_folder_must_be_named(flags, launch):
     assert statuses == [2, 0] and "--output is needed" in last_line(printed)
 
 
+def test_a_network_interface_that_is_not_there_is_named(flags, launch, tmp_path):
+    statuses, printed = launch(2, *flags, "--output", tmp_path / "run", environment={"GLOO_SOCKET_IFNAME": "nosuch0"})
+    assert statuses == [2, 0] and "the processes cannot connect: " in last_line(printed) and "nosuch0" in printed[0]
+    assert not os.listdir(tmp_path)
+
+
 def test_a_used_or_locked_folder_is_one_line(trained, flags, launch):
     statuses, printed = launch(2, *flags, "--output", trained)
     assert statuses == [2, 0] and "already holds a run" in last_line(printed)

@@ -55,7 +55,10 @@ def test_the_defaults_are_the_courses():
     (["--temperature", -0.5], "at least 0"), (["--eval_fraction", 1], "below 1"),
     (["--eval_fraction", 1e-9], "nothing to evaluate on"), (["--gen_input", "Zebra ü"], "has no 'Z' 'b' 'ü'"),
     (["--strip_gutenberg"], "no *** START"), (["--device", "tpu"], "--device is one of"),
-    (["--resume"], "there is no checkpoint"), (["--lstm_num_hidden", 2**31 - 1], "memory")])
+    (["--resume"], "there is no checkpoint"), (["--lstm_num_hidden", 2**31 - 1], "memory"),
+    (["--lstm_num_layers", 10**8], "at most 1000"), (["--lstm_num_layers", 1000, "--lstm_num_hidden", 10**5], "memory"),
+    (["--batch_size", 2 * 10**9, "--seq_length", 100], "memory"), (["--summary_path", ""], "not be empty"),
+    (["--txt_file", "a\nb"], "No such file"), (["--learning_rate=--"], "expected one argument")])
 def test_wrong_flags_are_one_line_and_nothing_is_written(flags, message, book, tmp_path, refused, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert message in refused(train_text, "--txt_file", book, "--output", tmp_path / "run", *flags)
@@ -240,6 +243,18 @@ def test_a_run_goes_on_with_the_same_book_elsewhere_and_with_no_other(finished, 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert call(train_text, "--output", folder, "--resume", "--txt_file", moved)[0] == 0
     assert identical(folder, finished)
+
+
+def test_a_run_on_the_built_in_book_goes_on_when_the_repository_has_moved(tmp_path, call, monkeypatch):
+    flags = ["--lstm_num_hidden", 3, "--train_steps", 2, "--output", tmp_path / "run"]
+    assert call(train_text, *flags)[0] == 0
+    (tmp_path / "moved" / "assets").mkdir(parents=True)
+    shutil.copy(files.ROOT / "assets" / "fables.txt", tmp_path / "moved" / "assets")
+    monkeypatch.setattr(files, "ROOT", tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    assert call(train_text, "--resume", "--train_steps", 3, "--output", "run")[0] == 0
+    shutil.rmtree(tmp_path / "moved")
+    assert "No such file" in call(train_text, "--resume", "--train_steps", 4, "--output", "run")[2]
 
 
 @pytest.mark.parametrize("flags", [["--seq_length", 6], ["--precision", "bf16"], ["--temperature", 1.0],

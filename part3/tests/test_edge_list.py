@@ -50,6 +50,13 @@ def test_a_pipe_is_as_good_as_a_file(tmp_path):
     assert lists.names == ["a", "b", "c"] and len(lists.indices) == 4
 
 
+def test_a_heading_is_no_edge_and_an_accent_is_typed_in_two_ways(tmp_path):
+    with pytest.raises(InputError, match="^line 2 "):
+        read_edge_list(write(tmp_path / "e", "# x\nSource\tTarget\nC\tD\n"))
+    assert read_edge_list(write(tmp_path / "e", "C \u00e9\ne\u0301 D\nsource target\n")).names == [
+        "C", "D", "source", "target", "\u00e9"]
+
+
 def test_numbers_are_in_order_of_value(tmp_path):
     lists = read_edge_list(write(tmp_path / "e", "10 9\n9 -1\n"))
     assert lists.names == ["-1", "9", "10"] and pairs_of(lists) == {("10", "9"), ("9", "10"), ("9", "-1"), ("-1", "9")}
@@ -58,7 +65,8 @@ def test_numbers_are_in_order_of_value(tmp_path):
 
 @pytest.mark.parametrize("line", [
     "b", "b c d", "b c 0.5", "C, D", "C,D", "C ,D", "C; D", "C -> D", "C ->D", "C →D", "C -- D", "<-C D", "C| D",
-    '"C" "D"', "C\0 D", "c\xa0d e",
+    '"C" "D"', "C\0 D", "c\xa0d e", "C: D", "C :D", "(C D)", "[C D]", "C- D", "C –D", "C— D", "C= D", "C #", "C ⇒D",
+    "// C", "! C", "*Vertices 2", "C\u200b D",
 ])
 def test_other_lines_are_refused_with_their_number(tmp_path, line):
     with pytest.raises(InputError, match="^line 1004 of .*/e: expected two names separated by white space, not '"):

@@ -96,7 +96,9 @@ def test_what_becomes_of_a_pdf_without_latex(tmp_path, monkeypatch):
     shutil.copytree(build.REPORT / "results", tmp_path / "results")
     shutil.copytree(build.REPORT / "figures", tmp_path / "figures")
     pdf = tmp_path / "report.pdf"
-    assert "no latexmk and no pdflatex" in build.update(tmp_path, pdf) and not pdf.exists()
+    assert "LaTeX is not installed" in build.update(tmp_path, pdf) and not pdf.exists()
+    (tmp_path / "pdflatex").touch(0o755)
+    assert "pdflatex is here, but not latexmk" in build.update(tmp_path, pdf) and not pdf.exists()
     ours = b"%%PDF /Keywords (sha256:%b)"
     for content, answer in ((b"%PDF of the user's own", "was not made here"), (ours % (b"0" * 64), "not of these"),
                             (ours % build.fingerprint(tmp_path).encode(), "up to date")):

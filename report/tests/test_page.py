@@ -108,7 +108,8 @@ def test_a_page_of_nothing_lists_what_is_to_come(tmp_path):
 
 def test_settings_that_differ_are_listed_by_network(folder):
     text = re.sub(r"<[^>]*>", " ", page.sweep_section(folder / "results", "lengths").split("Settings")[1])
-    assert text.split() == "all networks optimizer rmsprop RNN init orthogonal LSTM init xavier".split()
+    assert text.split()[:4] == "all networks dataset palindrome".split()
+    assert text.split()[-6:] == "RNN init orthogonal LSTM init xavier".split()
 
 
 # In a browser

@@ -67,6 +67,17 @@ def test_cells_run_one_by_one_and_are_collected_when_all_are_done(quick, call):
     assert "2 of 4 studies are done" in page_of(quick)
 
 
+@pytest.mark.parametrize("path, content, message", [
+    ("quick/results/graph_2019.json", "null", "graph_2019.json has no edition, nodes"),
+    ("quick/results/graph_2019.json", "{", "graph_2019.json is not JSON"),
+    ("work/graph_2019/seconds.json", "NaN", "seconds.json must be a number, not 'nan'")])
+def test_a_damaged_result_is_one_line(quick, call, tmp_path, path, content, message):
+    assert call(reproduce, "--cell", 0)[0] == 0
+    (tmp_path / path).write_text(content)
+    status, out, err = call(reproduce, "--collect")
+    assert status == 2 and err.count("\n") == 1 and message in err
+
+
 class Stub(studies.Study):
     """A study that writes one file and raises what `errors` holds for it the first time."""
 
@@ -210,7 +221,7 @@ def test_a_job_at_its_time_limit_queues_itself_again_and_one_that_is_stopped_doe
     assert not requeued or (tmp_path / "requeued").read_text() == f"requeue incomplete {requeued}\n"
 
 
-@pytest.mark.parametrize("content, message", [(None, "holds no results"), ("", "is not a CSV table"),
+@pytest.mark.parametrize("content, message", [(None, "holds no results"), ("", "has no column"),
                                               ("step,loss\n", "has no")])
 def test_results_that_cannot_be_drawn_are_one_line(call, tmp_path, content, message):
     (tmp_path / "results").mkdir()

@@ -1,0 +1,105 @@
+"""The result files behind the report: what each must hold, and how figures, tables and the page read them.
+
+`read_result` checks names and types. Whether the values are enough for a figure or a table shows only when it is made:
+errors that happen while `making` it name the files.
+"""
+import contextlib
+import warnings
+from fnmatch import fnmatch
+
+from part1 import files
+from part1.cli import InputError
+
+KINDS = {
+    "text": lambda value: isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value),
+    "a whole number from 0 on": lambda value: type(value) is int and 0 <= value < 2**53,
+    "a number": lambda value: type(value) in (int, float) and abs(value) < 1e300,
+    "a number from 0 to 1": lambda value: KINDS[number](value) and 0 <= value <= 1,
+    "a number or nothing": lambda value: value is None or KINDS[number](value),
+    "anything": lambda value: True,
+}
+text, whole, number, share, number_or_nothing, anything = KINDS
+# A shape is a kind; a dict from names to shapes; or a list with the shape of all entries, of which there is at least
+# one. That of a CSV file is the shape of its rows.
+SWEEP = {"model_type": text, "palindrome_length": whole, "seed": whole, "steps": whole, "accuracy": share,
+         "steps_to_target": number_or_nothing, "dataset": text, "input_dim": whole, "num_hidden": whole, "init": text,
+         "forget_bias": anything, "batch_size": whole, "optimizer": text, "learning_rate": number, "max_norm": number,
+         "eval_size": whole, "train_steps": whole}
+TEXT = {"settings": {"txt_file": text, "train_steps": whole, "seq_length": whole, "batch_size": whole,
+                     "lstm_num_hidden": whole, "learning_rate": number, "learning_rate_decay": number,
+                     "learning_rate_step": whole, "dropout_keep_prob": share, "max_norm": number,
+                     "eval_fraction": share},
+        "characters": whole, "vocabulary_size": whole, "parameters": whole,
+        "result": {"steps": whole, "loss": number, "accuracy": share, "eval_loss": number,
+                   "bits_per_character": number},
+        "stages": [{"update": whole, "samples": [text]}],
+        "temperatures": [{"temperature": number_or_nothing, "samples": [text]}],
+        "sentences": [{"prompt": text, "greedy": text, "temperature 2": text}],
+        "beams": [{"beam_size": whole, "text": text, "log_probability": number}]}
+SHAPES = {  # by the file's name: the first that fits
+    "seconds.json": number,
+    "graph_*.json": {"edition": text, "nodes": [text], "Atilde": [[whole]], "Ahat": [[number]], "updates": whole,
+                     "path": [text]},
+    "text*.json": TEXT,
+    "text*_curves.csv": {"step": whole, "loss": number, "accuracy": share, "eval_loss": number_or_nothing},
+    "binary_curves.csv": {"model_type": text, "palindrome_length": whole, "seed": whole, "step": whole,
+                          "accuracy": share, "eval_loss": number},
+    "gradients*.csv": {"model_type": text, "input": text, "state": text, "t": whole, "seeds": whole, "norm": number,
+                       "factor": number},
+    "benchmark_part1.csv": {"model_type": text, "threads": whole, "GOMP_SPINCOUNT": anything, "T": whole,
+                            **{f"{network}_{value}": number for network in ("bptt", "autograd", "torch", "floor")
+                               for value in ("ms", "q1", "q3")}},
+    "optimizers.csv": {"method": text, **SWEEP},
+    "*.csv": SWEEP,
+}
+
+
+def check(value, shape, where):
+    """Raise `InputError` unless `value`, which stands `where` it says (a path, and a place in it), has the `shape`."""
+    if isinstance(shape, dict):
+        if missing := [name for name in shape if not isinstance(value, dict) or name not in value]:
+            raise InputError(f"{where} has no {', '.join(missing)}")
+        for name, inner in shape.items():
+            check(value[name], inner, f"{where}, {name}")
+    elif isinstance(shape, list):
+        if not isinstance(value, list) or not value:
+            raise InputError(f"{where} must be a list with entries")
+        for k, entry in enumerate(value, 1):
+            check(entry, shape[0], f"{where}, entry {k}")
+    elif not KINDS[shape](value):
+        raise InputError(f"{where} must be {shape}, not {str(value)[:40]!r}")
+
+
+def read_result(path):
+    """The content of the result file `path`: the rows of a CSV file, as `files.read_csv` gives them, or a JSON file's.
+
+    Raises `InputError`, with the file's name and the place in it, for one that does not have its shape.
+    """
+    shape = next(shape for pattern, shape in SHAPES.items() if fnmatch(path.name, pattern))
+    if path.suffix == ".json":
+        content = files.read_json(path)
+        check(content, shape, files.display(path))
+    else:
+        content = files.read_csv(path, shape)
+        for k, row in enumerate(content, 2):
+            check(row, shape, f"line {k} of {files.display(path)}")
+    return content
+
+
+@contextlib.contextmanager
+def making(what, paths):
+    """Within this, `what` is made from the result files `paths`; an error is an `InputError` that names the files.
+
+    Names and types in them are right when `read_result` has read them, but rows may be missing or numbers impossible.
+    """
+    try:
+        with warnings.catch_warnings():
+            for category in (RuntimeWarning, UserWarning):  # NumPy's and matplotlib's, of values that make no sense
+                warnings.simplefilter("error", category)
+            yield
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeWarning, UserWarning) as error:
+        names = ", ".join(files.display(path) for path in paths)
+        raise InputError(f"{what} cannot be made of {names}: rows or values are missing or impossible "
+                         f"({type(error).__name__}: {error})") from error
