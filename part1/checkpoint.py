@@ -81,7 +81,7 @@ def restore(path, script, parts, extra):
     if checkpoint["step"] != 0:  # so that the optimizers have a state to compare with
         for optimizer in (part for part in parts.values() if isinstance(part, torch.optim.Optimizer)):
             for weight in optimizer.param_groups[0]["params"]:
-                weight.grad = torch.zeros_like(weight)
+                weight.grad = torch.zeros_like(weight) if weight.requires_grad else None
             optimizer.step()
             optimizer.zero_grad()
     like = {"step": 0, "seconds": 0.0, "parts": {name: state_of(part) for name, part in parts.items()},

@@ -10,6 +10,7 @@ import numpy as np
 from part1 import style
 from part1.style import plt
 
+SOLVED = 0.99  # accuracy from which on a network has solved its task
 CHANCE = {"palindrome": 1 / 10, "binary_palindrome": 2 / 3}  # accuracy of the best guess that has not looked
 
 
@@ -37,6 +38,31 @@ def lengths(results, path, sources=()):
     accuracy(axes, results)
     axes.set(ylabel="accuracy")
     axes.legend()
+    return style.save(figure, path, sources)
+
+
+def wilson(successes, trials, z=1.96):
+    """The 95 % interval of a probability from `successes` in `trials` (Wilson, JASA 1927): low, high."""
+    middle, half = successes + z**2 / 2, z * np.sqrt(successes * (trials - successes) / trials + z**2 / 4)
+    return (middle - half) / (trials + z**2), (middle + half) / (trials + z**2)
+
+
+def beyond(rows, path, sources=()):
+    """Draw accuracy against the length that is read, `rows` of `part1.evaluate`: a line for each network, its seeds dots."""
+    figure, axes = plt.subplots(figsize=(style.WIDTH, 2.2))
+    kinds = dict.fromkeys((row["model_type"], row["init"], row["forget_bias"], row["trained_at"]) for row in rows)
+    for k, (model, init, bias, trained_at) in enumerate(kinds):
+        own = [row for row in rows if (row["model_type"], row["init"], row["forget_bias"], row["trained_at"])
+               == (model, init, bias, trained_at)]
+        T, accuracy = ([row[name] for row in own] for name in ("T", "accuracy"))
+        order = sorted(set(T))
+        line, = axes.plot(order, [np.mean([a for t, a in zip(T, accuracy) if t == length]) for length in order],
+                          color=style.MODEL_COLORS[model], linestyle=("-", "--", ":")[("latch", "orthogonal").index(init)
+                          if init in ("latch", "orthogonal") else 2], label=f"{model}, {bias or init}")
+        axes.plot(T, accuracy, ".", color=line.get_color(), alpha=0.6, markersize=4)
+    axes.axhline(CHANCE["palindrome"], color=style.GREY, linestyle="--", linewidth=1, label="chance")
+    axes.set(xscale="log", xlabel="palindrome length $T$ that is read", ylabel="accuracy", ylim=(-0.02, 1.05))
+    axes.legend(fontsize=7)
     return style.save(figure, path, sources)
 
 

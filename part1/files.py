@@ -196,7 +196,8 @@ def write_csv(path, rows):
 
 
 def read_csv(path, columns=(), size=None):
-    """The rows of a CSV file as dicts: whole numbers as int, other numbers as float, empty fields as None.
+    """The rows of a CSV file as dicts: whole numbers as int, other numbers as float, True and False as bool,
+    empty fields as None.
 
     `size`: read only that many bytes. Raises `InputError` for a file that is no table with at least one row, lacks one
     of `columns` or is damaged.
@@ -205,7 +206,7 @@ def read_csv(path, columns=(), size=None):
         for kind in (int, float):
             with contextlib.suppress(ValueError):
                 return kind(field)
-        return field or None
+        return {"True": True, "False": False}.get(field, field or None)
 
     try:
         text = Path(path).read_bytes()[:size].decode("utf-8-sig")

@@ -11,7 +11,7 @@ from torch import nn
 from part1 import bptt
 from part1.cli import InputError
 
-INITS = ("xavier", "kaiming", "orthogonal")
+INITS = ("xavier", "kaiming", "orthogonal", "latch")
 
 
 class RecurrentNetwork(nn.Module):
@@ -56,21 +56,24 @@ class RecurrentNetwork(nn.Module):
         """Draw all parameters anew, each gate's matrix by itself, from torch's global generator.
 
         This decides more than the architecture: with Xavier weights and zero biases an LSTM remembers no better than
-        the vanilla RNN, with chrono biases it remembers hundreds of steps.
+        the vanilla RNN, with chrono biases it remembers hundreds of steps, and with "latch" both remember thousands.
 
         Args:
             scheme: "xavier" (uniform; Glorot & Bengio, AISTATS 2010), "kaiming" (normal, standard deviation
-                1/sqrt(fan_in); He et al., ICCV 2015, for a gain of 1) or "orthogonal" (recurrent matrices W_*h
-                orthogonal, Saxe et al., ICLR 2014, the others Xavier).
+                1/sqrt(fan_in); He et al., ICCV 2015, for a gain of 1), "orthogonal" (recurrent matrices W_*h
+                orthogonal, Saxe et al., ICLR 2014, the others Xavier) or "latch" (Xavier but for what the network's
+                method `latch` sets: its first input decides its state for good).
             forget_bias: None leaves all biases zero; a number is b_f; "chrono" draws b_f = log U(1, T - 1) and sets
                 b_i = -b_f (Tallec & Ollivier, ICLR 2018), T - 1 being the number of inputs.
 
-        Raises `InputError` for an unknown scheme and for `forget_bias` on a network without a forget gate.
+        Raises `InputError` for an unknown scheme and for a `forget_bias` without a forget gate or beside "latch".
         """
         if scheme not in INITS:
             raise InputError(f"the initialization is one of {', '.join(INITS)}, not {scheme!r}")
         if forget_bias is not None and "f" not in self.gates:
             raise InputError("--forget_bias: a vanilla RNN has no forget gate")
+        if forget_bias is not None and scheme == "latch":
+            raise InputError("--init latch sets all biases: leave out --forget_bias")
         for name, parameter in self.named_parameters():
             if name.startswith("b_"):
                 parameter.zero_()
@@ -85,6 +88,17 @@ class RecurrentNetwork(nn.Module):
             self.b_i.copy_(-self.b_f)
         elif forget_bias is not None:
             self.b_f.fill_(forget_bias)
+        if scheme == "latch":
+            self.latch()
+
+    def latch(self):
+        """Set the weights that let the first input decide the state for good; every network has its own way."""
+        raise InputError(f"there is no latch for {type(self).__name__}")
+
+    def spread_thresholds(self, W, b):
+        """For raw digits, W x + b = W (x - theta), each unit's theta uniform on 0–9: a thermometer code of the digit."""
+        if self.input_dim == 1:
+            b.copy_(-W[:, 0] * torch.empty_like(b).uniform_(0, 9))
 
     def forward(self, x):
         """Logits p(T) of the last step, (batch, num_classes).

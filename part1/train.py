@@ -49,13 +49,19 @@ def make_parser():
         help="1: the digit itself; the size of the alphabet (10; binary: 3): its one-hot vector, which learns faster")
     add("--num_classes", type=cli.positive_int, help="outputs (default: the dataset's, 10 or 2)")
     add("--num_hidden", type=cli.positive_int, default=128, help="hidden units")
-    add("--init", choices=INITS, default="xavier", help="initial weights; orthogonal: of the recurrent matrices")
+    add("--init", choices=INITS, default="xavier", help="initial weights; orthogonal: of the recurrent matrices; "
+        "latch: the first digit decides the state for good")
     add("--forget_bias", type=forget_bias, metavar="VALUE|chrono",
         help="initial bias of the forget gate: a number, or chrono for memories of all lengths up to T (default: 0)")
     add("--batch_size", type=cli.positive_int, default=128, help="palindromes per update")
     add("--optimizer", choices=OPTIMIZERS, default="rmsprop", help="optimizer")
     add("--learning_rate", type=cli.number(float, above=0, at_most=1e6), default=1e-3, help="step size")
     add("--momentum", type=cli.number(float, at_least=0, at_most=1), default=0.9, help="of sgd; the others ignore it")
+    beta = cli.number(float, at_least=0, below=1)
+    add("--beta1", type=beta, default=0.9, help="of adam: decay of its mean gradient; 0 and a --beta2 of 0.99 make it "
+        "rmsprop with the bias correction that torch's rmsprop lacks")
+    add("--beta2", type=beta, default=0.999, help="of adam: decay of its mean squared gradient")
+    add("--freeze_recurrent", action="store_true", help="train only the output, W_ph and b_p")
     add("--max_norm", type=cli.positive_float, default=10.0, help="clip the norm of the gradient to this")
     add("--eval_every", type=cli.positive_int, default=250, help="updates between evaluations, which also save")
     add("--eval_size", type=cli.positive_int, default=10_000, help="palindromes in the separate evaluation set")
@@ -91,6 +97,10 @@ def complete(config):
         raise InputError(f"--input_dim is 1 or {dataset.alphabet} for this dataset, not {config.input_dim}")
     if config.forget_bias is not None and config.model_type == "RNN":
         raise InputError("--forget_bias: a vanilla RNN has no forget gate")
+    if config.init == "latch" and config.dataset != "palindrome":
+        raise InputError("--init latch holds the first symbol, and binary palindromes begin with padding")
+    if config.init == "latch" and config.forget_bias is not None:
+        raise InputError("--init latch sets all biases: leave out --forget_bias")
 
 
 def make_model(config, device="cpu"):
@@ -98,21 +108,24 @@ def make_model(config, device="cpu"):
     model = MODELS[config.model_type](make_dataset(config.dataset, config.input_length).num_inputs, config.input_dim,
                                       config.num_hidden, config.num_classes)
     model.initialize(config.init, config.forget_bias)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in ("W_ph", "b_p") or not config.freeze_recurrent)
     model.backward_pass = config.backward
     return model.to(device)
 
 
 def make_optimizer(config, parameters):
     """The `torch.optim` optimizer that `config` names, which updates all parameters in one call (foreach)."""
-    momentum = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
-    return OPTIMIZERS[config.optimizer](parameters, lr=config.learning_rate, foreach=True, **momentum)
+    own = {"rmsprop": {}, "adam": {"betas": (config.beta1, config.beta2)}, "sgd": {"momentum": config.momentum}}
+    return OPTIMIZERS[config.optimizer](parameters, lr=config.learning_rate, foreach=True, **own[config.optimizer])
 
 
 @torch.no_grad()
 def evaluate(model, digits, labels):
-    """Mean cross-entropy (nats) and accuracy on a set of palindromes, in chunks that fit a processor's cache."""
+    """Mean cross-entropy (nats) and accuracy on a set of palindromes, in chunks whose one-hot vectors fit in memory."""
     loss = correct = 0.0
-    for some_digits, some_labels in zip(digits.split(1000), labels.split(1000)):
+    size = max(1, min(1000, 10**7 // digits[0].numel()))
+    for some_digits, some_labels in zip(digits.split(size), labels.split(size)):
         logits = model(some_digits)
         loss += cross_entropy(logits, some_labels, reduction="sum").item()
         correct += (logits.argmax(dim=1) == some_labels).sum().item()

@@ -157,9 +157,9 @@ class Section(NamedTuple):
 
 
 SECTIONS = (
-    Section("Accuracy against palindrome length", "Questions 1.3 and 1.6 of 2019", ("lengths",), sweep_section,
-            "lengths", "Accuracy on palindromes of T digits: mean (line) and one standard deviation (band) over the "
-            "seeds, and each seed (dot). The dashed line is guessing."),
+    Section("How far they remember", "Questions 1.3 and 1.6 of 2019", ("latch", "lengths"), sweep_section,
+            "horizon", "The share of the seeds that solve palindromes of T digits, with its 95 % interval, and the updates "
+            "that takes, with the range over the seeds. A latch is a network whose first digit decides its state for good."),
     Section("Gradients through time", "Question 1.7 of 2019", ("gradients",), gradients_section,
             "gradients", "The gradient of the last step's loss that reaches each time step of an untrained network: "
             "geometric mean and geometric standard deviation over the seeds. Solid: one-hot digits; dotted: raw ones."),

@@ -22,25 +22,62 @@ from part3 import graph
 from report.results import making, read_result
 
 FLAT = {"figure.figsize": (style.WIDTH, 1.95), "axes.labelsize": 7}  # curves that need no height: the report is short
-SETTINGS = {"lengths.csv": "tuned settings", "naive.csv": "naive settings", "official.csv": "course's defaults"}
+SETTINGS = {  # the settings of each sweep as the horizon map calls them
+    "official.csv": "course's defaults", "naive.csv": "naive", "adam.csv": "naive, Adam", "forget.csv": "forget bias 1",
+    "lengths.csv": "orthogonal or chrono", "longer.csv": "orthogonal or chrono", "latch.csv": "latch"}
+LOOKS = {"course's defaults": (style.GREY, "s"), "naive": (style.VERMILION, "v"), "naive, Adam": (style.PURPLE, "^"),
+         "forget bias 1": (style.SKY, "<"), "orthogonal or chrono": (style.BLUE, "o"), "latch": (style.GREEN, "D")}
+TITLES = {"RNN": "RNN", "LSTM": "LSTM", "PeepLSTM": "peephole LSTM"}
 
 
-def lengths(sources, path):
-    """Accuracy against palindrome length, a panel for each sweep: mean, standard deviation and every seed."""
-    figure, panels = plt.subplots(1, len(sources), sharey=True, squeeze=False, figsize=(style.WIDTH, 1.85))
-    for axes, source in zip(panels[0], sources):
-        rows = read_result(source)
-        drawing.accuracy(axes, rows)
-        ticks = sorted({row["palindrome_length"] for row in rows})
-        apart = ticks[-1:]  # labels that do not run into each other
-        for T in reversed(ticks[:-1]):
-            if apart[0] / T >= (ticks[-1] / ticks[0]) ** (0.055 * len(sources)):
-                apart.insert(0, T)
-        axes.set(xscale="log", title=SETTINGS[source.name] if len(sources) > 1 else "")
-        axes.set_xticks(apart, map(str, apart))
-        axes.minorticks_off()
-    panels[0, 0].set(ylabel="accuracy")
-    panels[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 0.12))
+def horizon(sources, path):
+    """The share of seeds that solve palindromes of length T, and the updates that takes: a column for each network."""
+    curves = {}  # by network and setting, for each T the updates of the seeds, None for one that fails
+    for source in sources:
+        for row in read_result(source):
+            curve = curves.setdefault((row["model_type"], SETTINGS[source.name]), {})
+            curve.setdefault(row["palindrome_length"], []).append(
+                row["steps"] if row["accuracy"] >= drawing.SOLVED else None)
+    models = [model for model in TITLES if any(model == other for other, _ in curves)]
+    figure, panels = plt.subplots(2, len(models), sharex=True, sharey="row", squeeze=False, figsize=(style.WIDTH, 2.5))
+    for (model, name), curve in curves.items():
+        color, marker = LOOKS[name]
+        upper, lower = panels[:, models.index(model)]
+        T = np.array(sorted(curve))
+        apart = T * 1.03 ** (list(LOOKS).index(name) - 3)  # intervals beside each other
+        solved = [[steps for steps in curve[length] if steps is not None] for length in T]
+        share = np.array([len(steps) / len(curve[length]) for steps, length in zip(solved, T)])
+        interval = np.array([drawing.wilson(len(steps), len(curve[length])) for steps, length in zip(solved, T)]).T
+        look = {"color": color, "marker": marker, "markersize": 3.5, "elinewidth": 0.6, "label": name}
+        upper.errorbar(apart, share, np.abs(interval - share), **look)
+        if there := [(x, np.median(steps), min(steps), max(steps)) for x, steps in zip(apart, solved) if steps]:
+            x, median, low, high = np.array(there).T
+            lower.errorbar(x, median, [median - low, high - median], **look)
+    for axes, model in zip(panels[0], models):
+        axes.set(title=TITLES[model], xscale="log", ylim=(-0.04, 1.04))
+    for axes in panels[1]:
+        axes.set(xlabel="palindrome length $T$", yscale="log")
+    panels[0, 0].set(ylabel="share of seeds")
+    panels[1, 0].set(ylabel="updates")
+    handles = {handle.get_label(): handle for axes in panels[0] for handle in axes.containers}
+    figure.legend(handles=[handles[name] for name in LOOKS if name in handles], loc="outside lower center",
+                  ncols=6, columnspacing=1.0, handlelength=1.2, fontsize=6.5)
+    return style.save(figure, path, sources)
+
+
+def traces(sources, path):
+    """What each optimizer does to the recurrent weights of a naive RNN in its first updates."""
+    rows = [row for row in read_result(sources[0]) if row["model_type"] == "RNN"]
+    figure, panels = plt.subplots(1, 3, figsize=(style.WIDTH, 1.5))
+    for optimizer in dict.fromkeys(row["optimizer"] for row in rows):
+        own = [row for row in rows if row["optimizer"] == optimizer]
+        seeds, steps = (sorted({row[name] for row in own}) for name in ("seed", "step"))
+        for axes, name in zip(panels, ("moved", "sigma_1", "slope")):
+            values = {(row["seed"], row["step"]): row[name] for row in own}
+            style.band(axes, steps, np.array([[values[seed, step] for step in steps] for seed in seeds]), label=optimizer)
+    for axes, title in zip(panels, (r"$\Vert W_{hh} - W_{hh}^{(0)}\Vert_2$", r"$\sigma_1(W_{hh})$", r"mean of $\tanh'$")):
+        axes.set(title=title, xlabel="update", ylim=(0, None))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
     return style.save(figure, path, sources)
 
 
@@ -53,7 +90,7 @@ def binary(sources, path):
 def gradients(sources, path):
     """The gradient that reaches each time step, a panel for each state of untrained networks and of trained ones."""
     studies = {title: read_result(source) for title, source in zip(("untrained", "trained"), sources)}
-    return drawing.gradients(studies, path, sources)
+    return drawing.gradients(studies, path, sources, height=1.75)
 
 
 def text(sources, path):
@@ -88,7 +125,8 @@ def speed(sources, path):
 
 
 FIGURES = {  # the figure's name: the result files it is drawn from (those that there are), and by which function
-    "lengths": (["lengths.csv", "naive.csv", "official.csv"], lengths),
+    "horizon": (["lengths.csv", *(name for name in SETTINGS if name != "lengths.csv")], horizon),
+    "traces": (["traces.csv"], traces),
     "gradients": (["gradients.csv", "gradients_trained.csv"], gradients),
     "binary": (["binary_curves.csv"], binary),
     "text": (["text_curves.csv"], text),

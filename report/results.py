@@ -46,6 +46,12 @@ SHAPES = {  # by the file's name: the first that fits
                           "accuracy": share, "eval_loss": number},
     "gradients*.csv": {"model_type": text, "input": text, "state": text, "t": whole, "seeds": whole, "norm": number,
                        "factor": number},
+    "traces.csv": {"model_type": text, "optimizer": text, "seed": whole, "step": whole, "moved": number,
+                   "sigma_1": number, "slope": share},
+    "directions.csv": {"model_type": text, "start": text, "seed": whole, "state": text, "t": whole, "back": whole,
+                       "largest": number, "above_0.01": whole},
+    "states.csv": {"model_type": text, "start": text, "seed": whole, "sigma_1": number, "slope": share,
+                   "mean_field": number_or_nothing, "keep_sign": share},
     "benchmark_part1.csv": {"model_type": text, "threads": whole, "GOMP_SPINCOUNT": anything, "T": whole,
                             **{f"{network}_{value}": number for network in ("bptt", "autograd", "torch", "floor")
                                for value in ("ms", "q1", "q3")}},

@@ -6,7 +6,7 @@ are copied from there when it is done.
 import importlib
 import shlex
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -18,6 +18,11 @@ from part1 import files, grads_over_time, sweep
 from part1.cli import InputError
 from part3 import gcn
 from report.results import read_result
+
+
+OPTIMIZERS = {  # flags of `part1.train`
+    "SGD with momentum": "--optimizer sgd", "RMSProp": "--optimizer rmsprop",
+    "corrected RMSProp": "--optimizer adam --beta1 0 --beta2 0.99", "Adam": "--optimizer adam"}
 
 
 @dataclass(frozen=True)
@@ -99,25 +104,25 @@ class SweepStudy(Study):
                  partial(sweep.run_cell, cell)) for cell in self.cells(work / self.name)]
 
 
-class OptimizerStudy(SweepStudy):
+@dataclass(frozen=True)
+class RatesStudy(SweepStudy):
     """A sweep for each learning rate of each optimizer, in one table with a column `method` (Question 1.4)."""
 
-    methods = {("sgd", 0.0): ("SGD", "1 0.1 0.01"), ("sgd", 0.9): ("SGD with momentum 0.9", "0.1 0.01 0.001"),
-               ("rmsprop", 0.9): ("RMSProp", "0.01 0.001 0.0001"), ("adam", 0.9): ("Adam", "0.01 0.001 0.0001")}
+    rates: dict = field(default_factory=dict)  # by name of the optimizer, see OPTIMIZERS
+
+    def by_method(self, work):
+        """Pairs of an optimizer's name and a cell."""
+        return [(method, cell) for method, rates in self.rates.items() for rate in rates.split()
+                for cell in self.parse(*OPTIMIZERS[method].split(), "--learning_rate", rate,
+                                       "--output", work / f"{method}_{rate}".replace(" ", "_")).cells]
 
     def cells(self, work):
-        cells = []
-        for (optimizer, momentum), (name, rates) in self.methods.items():
-            for rate in rates.split():
-                folder = work / f"{name}_{rate}".replace(" ", "_")
-                cells += self.parse("--optimizer", optimizer, "--momentum", momentum, "--learning_rate", rate,
-                                    "--output", folder).cells
-        return cells
+        return [cell for _, cell in self.by_method(work)]
 
     def make(self, work):
         rows, _ = sweep.study(self.cells(work), work)
         files.write_csv(work / "results.csv", [
-            {"method": self.methods[row["optimizer"], row["momentum"]][0], **row} for row in rows])
+            {"method": method, **row} for (method, _), row in zip(self.by_method(work), rows)])
 
 
 class TrainedGradientStudy(SweepStudy):
@@ -175,6 +180,8 @@ GRAPHS = [GraphStudy(f"the example graph of {edition}", {f"graph_{edition}.json"
 QUICK = [
     *GRAPHS,
     Study("gradients through time", {"gradients.csv": "gradients.csv"}, "part1.grads_over_time --seeds 0 1 2"),
+    accuracies("latch", "a vanilla RNN that remembers a thousand steps",
+               "--preset latch --model_type RNN --palindrome_lengths 10 100 1000 --seeds 0 1 2 --eval_size 2000"),
     accuracies("lengths", "accuracy against palindrome length",
                "--preset tuned --palindrome_lengths 5 10 20 40 --seeds 0 1 2 --train_steps 500 --eval_size 2000"),
     SweepStudy("binary palindromes at reduced size", {"binary.csv": "results.csv", "binary_curves.csv": "curves.csv"},
@@ -188,6 +195,8 @@ FULL = [  # what the report needs most comes first
     Study("gradients through time", {"gradients.csv": "gradients.csv"}, "part1.grads_over_time"),
     TunedGradientStudy("gradients at the tuned initial weights", {"gradients_tuned.csv": "gradients.csv"},
                        "part1.grads_over_time"),
+    Study("a look inside the networks", {f"{name}.csv": f"{name}.csv" for name in ("traces", "directions", "states")},
+          "part1.look_inside"),
     text("text", "Grimm at the course's settings", "--train_steps 8441 --sample_every 200 --eval_fraction 0.05",
          GRIMM, "grimms"),
     accuracies("lengths", "accuracy against palindrome length", "--preset tuned"),
@@ -197,9 +206,20 @@ FULL = [  # what the report needs most comes first
          GRIMM, "grimms"),
     text("text_second", "a second book, in Dutch", "--train_steps 1500 --sample_every 250 --eval_fraction 0.05",
          ["De eilanden zijn", "Wij zagen"], "darwin"),
-    accuracies("rmsprop", "the same lengths with RMSProp", "--preset rmsprop"),
     accuracies("naive", "the same lengths at naive settings", "--preset naive"),
     accuracies("official", "the same lengths at the course's settings", "--preset official"),
+    accuracies("latch", "a state that the first digit decides", "--preset latch"),
+    accuracies("adam", "the naive RNN with Adam",
+               "--preset naive --model_type RNN --palindrome_lengths 10 20 30 50 --optimizer adam"),
+    accuracies("corrected", "the naive LSTM with corrected RMSProp",
+               "--preset naive --model_type LSTM --palindrome_lengths 30 --optimizer adam --beta1 0 --beta2 0.99"),
+    accuracies("forget", "the naive LSTM with a forget bias of 1",
+               "--preset naive --model_type LSTM --palindrome_lengths 10 20 30 50 --forget_bias 1"),
+    accuracies("frozen", "the output alone trained, from orthogonal or chrono weights",
+               "--preset tuned --freeze_recurrent --model_type RNN LSTM --palindrome_lengths 5 10 15 20 30 "
+               "--train_steps 3000 --learning_rate 3e-3"),
+    accuracies("frozen_latch", "the output alone trained, from latches",
+               "--preset latch --freeze_recurrent --palindrome_lengths 10 100"),
     SweepStudy("binary palindromes of the 2020 edition",
                {"binary.csv": "results.csv", "binary_curves.csv": "curves.csv"},
                "part1.sweep --preset 2020 --train_steps 1600"),
@@ -209,12 +229,11 @@ FULL = [  # what the report needs most comes first
                          "--seeds 0 1 2 --train_steps 6000"),
     accuracies("longer", "a longer palindrome, a smaller rate",
                "--preset tuned --model_type LSTM --palindrome_lengths 500 --learning_rate 1e-3 --train_steps 6000"),
-    accuracies("smallstep", "the naive RNN with a small learning rate",
-               "--preset naive --model_type RNN --palindrome_lengths 5 10 15 20 30 40 50 --learning_rate 1e-4 "
-               "--train_steps 6000"),
-    OptimizerStudy("optimizers and learning rates", {"optimizers.csv": "results.csv"},
-                   "part1.sweep --preset naive --model_type RNN --palindrome_lengths 20 --seeds 0 1 2 "
-                   "--train_steps 1000 --eval_every 20 --eval_size 2000"),
+    RatesStudy("optimizers and learning rates", {"optimizers.csv": "results.csv"},
+               "part1.sweep --preset naive --model_type RNN --palindrome_lengths 30 --train_steps 1000 "
+               "--eval_every 20 --eval_size 2000",
+               rates={"SGD with momentum": "0.1 0.03 0.01 0.003 0.001", "RMSProp": "0.003 0.001 0.0003 0.0001 0.00003",
+                      "corrected RMSProp": "0.01 0.003 0.001 0.0003 0.0001", "Adam": "0.01 0.003 0.001 0.0003 0.0001"}),
     Study("speed of the networks from scratch", {
         "benchmark_part1.csv": "benchmark.csv", "benchmark_part1_memory.csv": "memory.csv",
         "benchmark_part1_data.csv": "data.csv"}, "part1.benchmark --repeats 16"),

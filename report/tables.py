@@ -11,14 +11,17 @@ from part1 import cli, files
 from report.latex import escape, number, power, samples, spread, tabular
 from report.results import making, read_result
 
-# From the settings found best to the course's; "small step" is the naive settings at a tenth of the learning rate.
-SWEEPS = {"tuned": "lengths.csv", "RMSProp": "rmsprop.csv", "small step": "smallstep.csv", "naive": "naive.csv",
-          "official": "official.csv"}
+# From the course's settings to latches; "frozen" trains the output alone.
+SWEEPS = {"official": "official.csv", "naive": "naive.csv", "Adam": "adam.csv", "forget bias 1": "forget.csv",
+          "tuned": "lengths.csv", "latch": "latch.csv", "tuned, frozen": "frozen.csv",
+          "latch, frozen": "frozen_latch.csv"}
+LENGTHS = (5, 10, 15, 20, 30, 50, 100, 300, 1000, 10_000)  # columns of the table
 GRADIENTS = {"untrained": "gradients.csv", "tuned": "gradients_tuned.csv", "trained": "gradients_trained.csv"}
 TEXTS = {"Grimm": "text", "Grimm, larger": "text_tuned", "Darwin": "text_second"}
 REQUIRED = (*SWEEPS.values(), *GRADIENTS.values(), *(f"{name}.json" for name in TEXTS.values()),
             *(f"{name}_curves.csv" for name in TEXTS.values()), "longer.csv", "trained.csv", "binary.csv",
-            "binary_curves.csv", "optimizers.csv", "benchmark_part1.csv", "graph_2019.json", "graph_2020.json")
+            "binary_curves.csv", "optimizers.csv", "corrected.csv", "traces.csv",
+            "directions.csv", "states.csv", "benchmark_part1.csv", "graph_2019.json", "graph_2020.json")
 NETWORKS = {"RNN": "RNN", "LSTM": "LSTM", "PeepLSTM": "peephole LSTM"}
 SOLVED, SHARE = 0.99, 0.8  # a length is solved when this share of the seeds reaches this accuracy: 4 of 5
 LEVEL = 0.95  # accuracy on binary palindromes whose first crossing is compared between networks
@@ -85,80 +88,52 @@ def updates(rows):
     return round(np.mean([row["steps"] for row in rows if row["accuracy"] >= SOLVED]))
 
 
-def accuracy_table(*sweeps):
-    """Mean accuracy for each of the `SWEEPS`, network and length: bold where solved."""
-    all_lengths = sorted({row["palindrome_length"] for rows in sweeps for row in rows})
-
+def horizon_table(*sweeps):
+    """How many of the seeds solve each length, for each of the `SWEEPS` and each network."""
     def field(rows):
-        value = number(np.mean(accuracies(rows))) if rows else "--"
-        return rf"\textbf{{{value}}}" if rows and solved(rows) else value
+        return f"{sum(accuracy >= SOLVED for accuracy in accuracies(rows))}/{len(rows)}" if rows else ""
 
-    bodies = [named(name, [
-        [NETWORKS[model], *(field(lengths.get(T)) for T in all_lengths), str(longest(lengths) or "--")]
-        for model, lengths in cells(rows).items()]) for name, rows in zip(SWEEPS, sweeps)]
-    return tabular("ll" + "r" * (len(all_lengths) + 1),
-                   ["settings", "network", f"$T={all_lengths[0]}$", *map(str, all_lengths[1:]), "solved to"], *bodies)
-
-
-def settings_table(*sweeps):
-    """What each network was trained with in each of the `SWEEPS`; networks with the same settings share a row."""
-    words = {"xavier": "Xavier", "rmsprop": "RMSProp", "adam": "Adam", "1": "raw digit", "10": "one-hot", "None": "0"}
-    columns = "input_dim", "init", "forget_bias", "optimizer", "learning_rate", "train_steps"
-    bodies = []
-    for name, rows in zip(SWEEPS, sweeps):
-        networks = {}  # settings: the networks that were trained with them
-        for model, runs in grouped(rows, "model_type").items():
-            values = [setting(runs, column) for column in columns]
-            about = (*(words.get(value, value) for value in values), str(len(grouped(runs, "seed"))),
-                     setting(runs, "eval_size"))
-            networks.setdefault(about, []).append(NETWORKS[model])
-        bodies.append(named(name, [
-            [" and ".join(models), digits, init, "--" if models == ["RNN"] else bias, *others]
-            for (digits, init, bias, *others), models in networks.items()]))
-    return tabular("llllllrrrr", ["settings", "network", "input", r"$\mat{W}_{*h}$", r"$\vec{b}_f$", "optimizer",
-                                  "rate", "updates", "seeds", "test set"], *bodies)
+    bodies = [named(name, [[NETWORKS[model], *(field(lengths.get(T)) for T in LENGTHS)]
+                           for model, lengths in cells(rows).items()]) for name, rows in zip(SWEEPS, sweeps)]
+    return tabular("ll" + "r" * len(LENGTHS), ["settings", "network", f"$T={LENGTHS[0]}$", *map(str, LENGTHS[1:-1]),
+                                               "$10^4$"], *bodies)
 
 
 def length_numbers(longer, *sweeps):
-    first, (tuned, rmsprop, small, naive, _) = sweeps[0][0], map(cells, sweeps)
-    RNN_solved, LSTM_solved = longest(tuned["RNN"]), longest(tuned["LSTM"])
+    official, naive, _, forget, tuned, latch, frozen, _ = map(cells, sweeps)
+    first = sweeps[4][0]
     n, d = first["num_hidden"], first["input_dim"]
     return {
         "n": n, "d": d, "batch": first["batch_size"], "clip": setting([first], "max_norm"),
         "parameters/LSTM": 4 * (n * d + n * n + n), "parameters/PeepLSTM": 4 * n * d + 3 * n * n + 4 * n,
-        "tuned/RNN/solved": RNN_solved, "tuned/RNN/updates": updates(tuned["RNN"][RNN_solved]),
-        "tuned/RNN/failed": min(T for T in tuned["RNN"] if T > RNN_solved),
-        "tuned/LSTM/solved": LSTM_solved, "tuned/LSTM/updates": updates(tuned["LSTM"][LSTM_solved]),
-        "tuned/LSTM/100/updates": updates(tuned["LSTM"][100]),
-        "RMSProp/LSTM/100/updates": updates(rmsprop["LSTM"][100]),
-        "RMSProp/RNN/30/updates": updates(rmsprop["RNN"][30]), "small/30/updates": updates(small["RNN"][30]),
-        "RMSProp/RNN/40/updates": updates(rmsprop["RNN"][40]), "small/40/updates": updates(small["RNN"][40]),
-        "small/solved": longest(small["RNN"]), "naive/RNN/solved": longest(naive["RNN"]),
-        "longer/T": setting(longer, "palindrome_length"), "longer/rate": setting(longer, "learning_rate"),
-        "longer/last": max(row["steps"] for row in longer),
+        "official/RNN/solved": longest(official["RNN"]), "official/limit": setting(sweeps[0], "train_steps"),
+        "naive/LSTM/solved": longest(naive["LSTM"]), "forget/LSTM/solved": longest(forget["LSTM"]),
+        "tuned/RNN/solved": longest(tuned["RNN"]), "tuned/LSTM/solved": longest(tuned["LSTM"]),
+        "tuned/LSTM/updates": updates(tuned["LSTM"][longest(tuned["LSTM"])]),
+        "latch/RNN/solved": longest(latch["RNN"]), "latch/LSTM/solved": longest(latch["LSTM"]),
+        "latch/updates": max(row["steps"] for row in sweeps[5]),
+        "latch/batch": setting(sweeps[5], "batch_size"),
+        "frozen/RNN/solved": longest(frozen["RNN"]), "frozen/LSTM/accuracy": np.mean(accuracies(frozen["LSTM"][5])),
+        "longer/T": setting(longer, "palindrome_length"), "longer/last": max(row["steps"] for row in longer),
     }
 
 
 # Part 1: optimizers and binary palindromes
 
-def best_rates(rows):
-    """{optimizer: its rows at its best learning rate}: most seeds that reach the target, then fewest updates to it."""
-    def rank(runs):
-        steps = [row["steps_to_target"] for row in runs if row["steps_to_target"]]
-        return -len(steps), np.mean(steps) if steps else -np.mean(accuracies(runs))
-
-    return {method: min(grouped(runs, "learning_rate").values(), key=rank)
-            for method, runs in grouped(rows, "method").items()}
+def there(rows):
+    """Updates to the target of the seeds that reach it."""
+    return [row["steps_to_target"] for row in rows if row["steps_to_target"]]
 
 
 def optimizer_table(rows):
-    """For each optimizer what its best learning rate achieves."""
-    body = []
-    for method, best in best_rates(rows).items():
-        steps = [row["steps_to_target"] for row in best if row["steps_to_target"]]
-        body.append([method, setting(best, "learning_rate"), spread(steps, 0) if steps else "--",
-                     f"{len(steps)} of {len(best)}", spread(accuracies(best))])
-    return tabular("lrrrr", ["optimizer", "best rate", "updates", "seeds there", "accuracy"], body)
+    """For each optimizer and learning rate how many seeds get to the target, and the median of their updates."""
+    def field(runs):
+        return f"{len(there(runs))}/{len(runs)}" + (f" ({np.median(there(runs)):.0f})" if there(runs) else "")
+
+    rates = sorted(grouped(rows, "learning_rate"))
+    body = [[method, *(field(runs) if (runs := chosen(own, learning_rate=rate)) else "" for rate in rates)]
+            for method, own in grouped(rows, "method").items()]
+    return tabular("l" + "r" * len(rates), ["optimizer", *map(np.format_float_positional, rates)], body)
 
 
 def binary_table(rows, curves):
@@ -174,12 +149,63 @@ def binary_table(rows, curves):
                               "seeds there"], body)
 
 
-def setting_numbers(optimizers, binary):
-    return {"optimizers/T": setting(optimizers, "palindrome_length"),
-            "optimizers/limit": setting(optimizers, "train_steps"),
+def setting_numbers(optimizers, binary, curves):
+    plateau = [row["eval_loss"] for row in chosen(curves, model_type="LSTM", palindrome_length=20, step=800)]
+    return {"binary/plateau": np.mean(plateau), "optimizers/limit": setting(optimizers, "train_steps"),
             "binary/seeds": setting(binary, "seed"), "binary/limit": setting(binary, "train_steps"),
             "binary/rate": setting(binary, "learning_rate"), "binary/hidden": setting(binary, "num_hidden"),
             "binary/batch": setting(binary, "batch_size"), "binary/test": setting(binary, "eval_size")}
+
+
+# Part 1: what happens inside. BACK steps before the last the Jacobians are looked at.
+
+BACK = 45
+
+
+def chosen(rows, **values):
+    """The rows with these values in these columns."""
+    return [row for row in rows if all(row[name] == value for name, value in values.items())]
+
+
+def average(rows, column):
+    return np.mean([row[column] for row in rows])
+
+
+def inside_table(directions, states):
+    """How many directions survive `BACK` steps, and how many units keep their sign, for each network and start."""
+    body = []
+    for model, start in dict.fromkeys((row["model_type"], row["start"]) for row in states):
+        about = {"model_type": model, "start": start}
+        jacobians = chosen(directions, **about, state="h" if model == "RNN" else "c", back=BACK)
+        kept = [row["keep_sign"] for row in chosen(states, **about)]
+        largest = [row["largest"] for row in jacobians]
+        body.append([NETWORKS[model], start, power(np.exp(np.mean(np.log(largest)))) if min(largest) else "0",
+                     spread([row["above_0.01"] for row in jacobians], 0),
+                     "--" if model == "PeepLSTM" else spread(kept, 2)])  # its c is never negative
+    return tabular("llrrr", ["network", "initial weights", "largest", "directions", "units that keep their sign"], body)
+
+
+def inside_numbers(traces, directions, states, optimizers):
+    def trace(column, step, optimizer="RMSProp"):
+        return average(chosen(traces, model_type="RNN", optimizer=optimizer, step=step), column)
+
+    def survive(start):
+        return number(average(chosen(directions, model_type="RNN", start=start, back=BACK), "above_0.01"), 0)
+
+    numbers = {
+        "trace/sigma": trace("sigma_1", 0), "trace/slope": trace("slope", 0),
+        "trace/RMSProp/moved": trace("moved", 10), "trace/RMSProp/slope": trace("slope", 10),
+        "trace/corrected/moved": trace("moved", 10, "corrected RMSProp"),
+        "trace/corrected/slope": trace("slope", 10, "corrected RMSProp"),
+        "inside/back": BACK, "inside/naive/directions": survive("naive"),
+        "inside/orthogonal/directions": survive("orthogonal"),
+        "inside/mean-field": average(chosen(states, model_type="RNN", start="naive"), "mean_field"),
+    }
+    rates = chosen(optimizers, palindrome_length=30, learning_rate=0.001)
+    return numbers | {
+        "rate/30/RMSProp": share(bool(row["steps_to_target"]) for row in chosen(rates, method="RMSProp")),
+        "rate/30/corrected": share(bool(row["steps_to_target"]) for row in chosen(rates, method="corrected RMSProp")),
+        "rate/30/Adam": share(bool(row["steps_to_target"]) for row in chosen(rates, method="Adam"))}
 
 
 # Part 1: gradients. A curve is a dict from time steps to gradient norms.
@@ -197,27 +223,13 @@ def factor(curve):
     return (curve[min(curve)] / curve[max(curve)]) ** (1 / (max(curve) - min(curve)))
 
 
-def gradient_table(*studies):
-    """The gradient norm at the first step, and its factor per step, for every network, input and state."""
-    studies = dict(zip(GRADIENTS, map(gradient_curves, studies)))
-    body = []
-    for model, digits, state in studies["untrained"]:
-        row = [NETWORKS[model], digits, rf"$\vec{{{state}}}$"]
-        for curves in studies.values():
-            curve = curves.get((model, digits, state))
-            row += [power(curve[1]), number(factor(curve))] if curve else ["--", "--"]
-        body.append(row)
-    return tabular("lll" + "rr" * len(studies), ["network", "digits", "state", *(
-        heading for name in studies for heading in (f"{name}, $t=1$", "factor"))], body)
-
-
 def gradient_numbers(*studies):
     untrained, tuned, trained = map(gradient_curves, studies)
     h, c, RNN = ("LSTM", "one-hot", "h"), ("LSTM", "one-hot", "c"), ("RNN", "one-hot", "h")
     return {
         "untrained/T": max(untrained[h]) + 1, "untrained/seeds": setting(studies[0], "seeds"),
         "trained/T": max(trained[h]) + 1, "trained/seeds": setting(studies[2], "seeds"),
-        "untrained/LSTM/factor": factor(untrained[h]), "trained/RNN/factor": factor(trained[RNN]),
+        "untrained/RNN/factor": factor(untrained[RNN]), "untrained/LSTM/factor": factor(untrained[h]), "trained/RNN/factor": factor(trained[RNN]),
         "untrained/LSTM/c/factor": factor(untrained[c]), "tuned/LSTM/c/factor": factor(tuned[c]),
     }
 
@@ -256,10 +268,6 @@ def books_table(*contents):
 
 def temperature(row):
     return "greedy" if row["temperature"] is None else rf"$\tau = {row['temperature']:g}$"
-
-
-def few_samples(text):
-    return samples((temperature(row), row["samples"][:1]) for row in text["temperatures"][1:])
 
 
 def text_tables(text):
@@ -330,17 +338,19 @@ def generate(results):
 
     sweeps, gradients = SWEEPS.values(), GRADIENTS.values()
     texts = [f"{name}{end}" for end in (".json", "_curves.csv") for name in TEXTS.values()]
-    numbers = {**made(length_numbers, "longer.csv", *sweeps), **made(setting_numbers, "optimizers.csv", "binary.csv"),
+    numbers = {**made(length_numbers, "longer.csv", *sweeps),
+               **made(setting_numbers, "optimizers.csv", "binary.csv", "binary_curves.csv"),
+               **made(inside_numbers, "traces.csv", "directions.csv", "states.csv", "optimizers.csv"),
                **made(gradient_numbers, *gradients), **made(text_numbers, "text.json", "text_curves.csv"),
                **made(graph_numbers, "graph_2019.json", "graph_2020.json")}
     contents = {
         "numbers.tex": "".join(f"\\setval{{{key}}}{{{value if isinstance(value, str) else number(value)}}}\n"
-                               for key, value in numbers.items()), "accuracy.tex": made(accuracy_table, *sweeps),
-        "settings.tex": made(settings_table, *sweeps), "optimizers.tex": made(optimizer_table, "optimizers.csv"),
+                               for key, value in numbers.items()), "horizon.tex": made(horizon_table, *sweeps),
+        "optimizers.tex": made(optimizer_table, "optimizers.csv"),
+        "inside.tex": made(inside_table, "directions.csv", "states.csv"),
         "binary.tex": made(binary_table, "binary.csv", "binary_curves.csv"),
-        "gradients.tex": made(gradient_table, *gradients), "text_books.tex": made(books_table, *texts),
-        **made(text_tables, "text.json"), "large_few.tex": made(few_samples, "text_tuned.json"),
-        "second_few.tex": made(few_samples, "text_second.json"),
+        "text_books.tex": made(books_table, *texts),
+        **made(text_tables, "text.json"),
         "graph_2019.tex": made(matrix, "graph_2019.json"), "graph_2020.tex": made(matrix, "graph_2020.json"),
     }
     return {name: MARK + content for name, content in contents.items()}

@@ -251,7 +251,7 @@ def is_uniform_within(matrix, bound):
             and abs(matrix.square().mean() / (bound**2 / 3) - 1) < 5 * math.sqrt(0.8 / number))
 
 
-@pytest.mark.parametrize("scheme", INITS)
+@pytest.mark.parametrize("scheme", [scheme for scheme in INITS if scheme != "latch"])
 @each_network
 def test_initial_weights_have_the_distribution_of_their_scheme(network_class, scheme):
     torch.manual_seed(0)
@@ -295,13 +295,54 @@ def test_chrono_draws_memories_up_to_the_sequences_length(network_class, seq_len
     assert weights["b_i"].equal(-weights["b_f"]) and not weights["b_o"].any()
 
 
-@pytest.mark.parametrize("args, words", [(("xavier", 1.0), "forget gate"), (("glorot",), "xavier, kaiming, orthogonal")])
-def test_wrong_initializations_are_refused_before_a_weight_is_drawn(args, words):
-    network = VanillaRNN(4, 1, 5, 10)
-    before = network.W_hx.clone()
+@each_network
+@pytest.mark.parametrize("input_dim", [1, 10])
+def test_a_latch_holds_the_first_digit(network_class, input_dim):
+    """A linear readout of the last state, fitted to some sequences, names the first digit of others."""
+    network = network_class(100, input_dim, 128, 10)
+    network.initialize("latch")
+    digits = torch.randint(10, (2000, 100))
+    with torch.no_grad():
+        for h, *_ in network.states(digits):
+            pass
+    inputs, labels = torch.cat([h, torch.ones(2000, 1)], dim=1).double(), nn.functional.one_hot(digits[:, 0]).double()
+    weights = torch.linalg.lstsq(inputs[:1500], labels[:1500], driver="gelsd").solution
+    assert ((inputs[1500:] @ weights).argmax(dim=1) == digits[1500:, 0]).float().mean() > 0.98
+
+
+@pytest.mark.parametrize("u, flips", [(13.35, False), (13.45, True)])  # the docstring's bound is 13.4
+def test_a_latched_rnn_unit_flips_beyond_its_bound(u, flips):
+    network = VanillaRNN(1, 1, 1, 2)
+    network.initialize("latch")
+    h = torch.tensor([[-1.0]])
+    with torch.no_grad():
+        network.b_h.fill_(u)
+        for _ in range(1000):
+            h, = network.step(torch.zeros(1, 1), h)
+    assert (h.item() > 0) == flips
+
+
+@pytest.mark.parametrize("u, flips", [(21.8, False), (21.95, True)])  # the docstring's bound is 21.9
+def test_a_latched_lstm_memory_flips_beyond_its_bound(u, flips):
+    network = LSTM(1, 1, 1, 2)
+    network.initialize("latch")
+    h, c = torch.tensor([[-0.38]]), torch.tensor([[-1.0]])
+    with torch.no_grad():
+        network.b_g.fill_(u)
+        for _ in range(1000):
+            h, c = network.step(torch.zeros(1, 1), h, c)
+    assert (c.item() > 0) == flips
+
+
+@pytest.mark.parametrize("network_class, args, words", [
+    (VanillaRNN, ("xavier", 1.0), "forget gate"), (VanillaRNN, ("glorot",), "xavier, kaiming, orthogonal, latch"),
+    (LSTM, ("latch", "chrono"), "all biases")])
+def test_wrong_initializations_are_refused_before_a_weight_is_drawn(network_class, args, words):
+    network = network_class(4, 1, 5, 10)
+    before = network.W_ph.clone()
     with pytest.raises(InputError, match=words):
         network.initialize(*args)
-    assert network.W_hx.equal(before)
+    assert network.W_ph.equal(before)
 
 
 # What a network reads

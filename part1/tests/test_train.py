@@ -46,6 +46,8 @@ WRONG = [
     ("--learning_rate=-1e-3", "above 0"), ("--learning_rate 1e39", "not 1e39"), ("--train_steps 0", "not 0"),
     ("--max_norm 0", "above 0"), ("--seed 9223372036854775808", "at most"), ("--target_accuracy 99", "at most 1"),
     ("--momentum 2", "at most 1"), ("--forget_bias 1", "no forget gate"), ("--forget_bias chrono", "no forget gate"),
+    ("--init latch --dataset binary_palindrome --input_length 4", "begin with padding"), ("--beta2 1", "below 1"),
+    ("--model_type LSTM --init latch --forget_bias 1", "all biases"), ("--beta1 -0.1", "at least 0"),
     ("--model_type LSTM --forget_bias Chrono", "number or chrono"), ("--model_type LSTM --forget_bias 1e39", "1e39"),
     ("--device cuda:999", "cuda:999"), ("--device gpu", "'gpu'"), ("--resume", "no checkpoint"),
     ("--epochs 3", "unrecognized arguments: --epochs 3"), ("--num_hid 3", "unrecognized"), ("stray", "unrecognized"),
@@ -185,3 +187,39 @@ def test_palindromes_of_length_five_are_learned(flags, tmp_path):
     result = in_process(*flags, "--input_length", 4, "--train_steps", 3000, "--eval_every", 100, "--eval_size", 2000,
                         "--target_accuracy", 0.99, "--device", "cpu", "--output", tmp_path / "run")
     assert result["best_accuracy"] >= 0.99 and result["steps_to_target"] == result["steps"] <= 3000
+
+
+# Optimizers and initial weights
+
+def test_adam_without_momentum_is_rmsprop_with_its_bias_corrected():
+    """torch's RMSProp at the rate 0.01 sqrt(1 - 0.99^t) takes the same steps; its own first step is ten times the rate."""
+    weights = [torch.nn.Parameter(torch.zeros(3, dtype=torch.float64)) for _ in range(2)]
+    flags = ["--learning_rate", "0.01", "--beta1", "0", "--beta2", "0.99", "--optimizer"]
+    corrected, plain = (train.make_optimizer(train.parse_args([*flags, name]), [weight])
+                        for name, weight in zip(("adam", "rmsprop"), weights))
+    generator = torch.Generator().manual_seed(0)
+    for t in range(1, 30):
+        gradient = torch.randn(3, generator=generator, dtype=torch.float64)
+        plain.param_groups[0]["lr"] = 0.01 * (1 - 0.99**t) ** 0.5
+        for weight, optimizer in zip(weights, (corrected, plain)):
+            weight.grad = gradient.clone()
+            optimizer.step()
+        torch.testing.assert_close(weights[0], weights[1], rtol=1e-5, atol=1e-9)
+        assert t > 1 or torch.allclose(weights[0].abs(), torch.tensor(0.01, dtype=torch.float64), rtol=1e-5)
+
+
+def test_a_frozen_recurrence_stays_and_the_output_learns(tmp_path):
+    in_process(*TINY, "--freeze_recurrent", "--output", tmp_path / "frozen")
+    trained = run.load_checkpoint(tmp_path / "frozen" / "checkpoint.pt", train.SCRIPT)["parts"]["model"]
+    torch.manual_seed(0)
+    start = train.make_model(train.parse_args([str(flag) for flag in TINY])).state_dict()
+    assert {name for name in start if not start[name].equal(trained[name])} == {"W_ph", "b_p"}
+    assert in_process("--output", tmp_path / "frozen", "--resume", "--train_steps", 8)["steps"] == 8
+
+
+@pytest.mark.parametrize("flags", ["--model_type RNN", "--model_type RNN --input_dim 10",
+                                   "--model_type LSTM --input_dim 10", "--model_type PeepLSTM --input_dim 10"])
+def test_a_latch_learns_a_hundred_digits_at_once(flags, tmp_path):
+    result = in_process(*flags.split(), "--init", "latch", "--input_length", 99, "--batch_size", 32, "--train_steps", 50,
+                        "--eval_every", 50, "--eval_size", 300, "--output", tmp_path)
+    assert result["accuracy"] > 0.95

@@ -104,5 +104,5 @@ def test_what_becomes_of_a_pdf_without_latex(tmp_path, monkeypatch):
                             (ours % build.fingerprint(tmp_path).encode(), "up to date")):
         pdf.write_bytes(content)
         assert answer in build.update(tmp_path, pdf) and pdf.read_bytes() == content
-    (tmp_path / "figures" / "lengths.pdf").rename(tmp_path / "figures" / "lenghts.pdf")
+    (tmp_path / "figures" / "horizon.pdf").rename(tmp_path / "figures" / "horizons.pdf")
     assert "not of these" in build.update(tmp_path, pdf)  # names count, not only contents

@@ -17,7 +17,7 @@ from report import page
 from report.tests.conftest import NASTY, make_results
 
 HOSTILE = "<script>alert(1)</script>\n</li></body> &lt; &amp; \" ' onload=\"x\" \n" + "w" * 200
-FIGURES = ("lengths", "gradients", "text", "graphs")
+FIGURES = ("horizon", "gradients", "text", "graphs")
 
 
 @pytest.fixture(scope="module")

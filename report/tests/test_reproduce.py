@@ -156,8 +156,9 @@ def test_the_cells_of_the_full_preset_are_those_of_the_committed_results(study, 
     for row, cell in zip(rows, cells):
         settings = {name: value for name, value in cell.recorded().items() if name in row}
         assert len(settings) > 15 and settings == {name: row[name] for name in settings}
-        if "method" in row:
-            assert study.methods[row["optimizer"], row["momentum"]][0] == row["method"]
+    if result == "optimizers.csv":
+        assert [method for method, _ in study.by_method(tmp_path)] == [row["method"] for row in rows]
+        assert {(row["optimizer"], row["beta1"]) for row in rows if row["method"] == "corrected RMSProp"} == {("adam", 0)}
 
 
 @pytest.mark.parametrize("study", [study for study in studies.FULL if study.book], ids=lambda study: study.name)
@@ -185,16 +186,16 @@ def test_tuned_gradients_start_from_each_networks_own_weights(tmp_path, call):
     assert files.read_csv(tmp_path / "gradients.csv") == rows
 
 
-def test_sweeps_of_optimizers_and_for_gradients_make_their_tables(tmp_path, monkeypatch):
-    monkeypatch.setattr(studies.OptimizerStudy, "methods", {("sgd", 0.0): ("SGD", "0.1"), ("adam", 0.9): ("Adam", "1")})
-    for study in (studies.OptimizerStudy("", {"optimizers.csv": "results.csv"}, f"part1.sweep {TINY}"),
+def test_sweeps_of_optimizers_and_for_gradients_make_their_tables(tmp_path):
+    rates = {"SGD with momentum": "0.1", "corrected RMSProp": "1"}
+    for study in (studies.RatesStudy("", {"optimizers.csv": "results.csv"}, f"part1.sweep {TINY}", rates=rates),
                   studies.TrainedGradientStudy("", {"gradients.csv": "gradients.csv"}, f"part1.sweep {TINY}")):
         for cell in study.cells(tmp_path / "work" / study.name):
             sweep.run_cell(cell)
         study.run(tmp_path / "work", tmp_path)
     assert [row["t"] for row in files.read_csv(tmp_path / "gradients.csv")] == [1, 2, 3]
     assert [(row["method"], row["learning_rate"]) for row in files.read_csv(tmp_path / "optimizers.csv")] == [
-        ("SGD", 0.1), ("Adam", 1)]
+        ("SGD with momentum", 0.1), ("corrected RMSProp", 1)]
 
 
 @pytest.mark.parametrize("signum, flags, array, requeued", [

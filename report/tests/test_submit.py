@@ -13,7 +13,7 @@ from report import build, submit
 BOOK = b"Once upon a time there was a small book.\n"
 EXPECTED = ["README.md", "assets/README.md", "assets/books/book_small.txt", "assets/download.py", "assets/fables.txt",
             "part1/sweep.sbatch", "part1/tests/test_a.py", "part1/train.py", "part2/train_text.py", "part3/gcn.py",
-            "report/figures/lengths.pdf", "report/figures/lengths.png", "report/generated/numbers.tex",
+            "report/figures/horizon.pdf", "report/figures/horizon.png", "report/generated/numbers.tex",
             "report/page.css", "report/page.py", "report/references.bib", "report/report.pdf", "report/report.tex",
             "report/results/lengths.csv", "report/results/text.json", "report/results/text_second.json",
             "requirements.txt"]

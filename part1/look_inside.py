@@ -1,0 +1,164 @@
+"""A look inside the networks: why some learn to remember and others do not (Questions 1.3, 1.4 and 1.7 of 2019).
+
+    python -m part1.look_inside                                            # minutes
+    python -m part1.look_inside --checkpoint runs/a/checkpoint.pt runs/b/checkpoint.pt
+
+Writes into `--output`:
+* `traces.csv`: what each optimizer does to the naive networks in their first updates: how far the recurrent weights have
+  moved, ||W - W_0||_2, their largest singular value sigma_1, and the mean slope 1 - y^2 of the tanh units y;
+* `directions.csv`: the singular values of the Jacobians dh(T)/dh(t) and dh(T)/dc(t): how many directions in which the state
+  at t could differ still make a difference at T;
+* `states.csv`: sigma_1 and the mean slope as above; the factor by which mean-field theory expects a step back to scale a
+  gradient's norm, sqrt(E[(1 - h^2)^2]) for an RNN with weights of variance 1/n (Chen, Pennington & Schoenholz, ICML
+  2018); the share of units that keep their sign from the first input to the last; and the LSTM's mean gates at the
+  first digit and after it.
+The last two are of untrained networks, or of the trained ones given with `--checkpoint`.
+"""
+import sys
+from itertools import product
+from pathlib import Path
+
+if not __package__:  # run as a file: import from the repository's root
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from part1 import cli, files, grads_over_time, run, train
+from part1.dataset import make_dataset
+
+OPTIMIZERS = {"RMSProp": {"optimizer": "rmsprop"}, "Adam": {"optimizer": "adam"},
+              "corrected RMSProp": {"optimizer": "adam", "beta1": 0.0, "beta2": 0.99}}
+STARTS = {"naive": {}, "orthogonal": {"init": "orthogonal"}, "chrono": {"forget_bias": "chrono"},
+          "latch": {"init": "latch"}}
+
+
+def flags_of(model_type, length, seed, **settings):
+    """Flags of `part1.train` for one-hot palindromes of `length` digits."""
+    flags = train.parse_args(["--model_type", model_type, "--input_dim", "10", "--seed", str(seed),
+                              "--input_length", str(length - 1)])
+    vars(flags).update(settings)
+    return flags
+
+
+def recurrent_weights(model):
+    """The matrices W_*h, one below the other."""
+    return torch.cat([getattr(model, f"W_{gate}h") for gate in model.recurrent])
+
+
+def spectral_norm(matrix):
+    return torch.linalg.matrix_norm(matrix.detach(), 2).item()
+
+
+def trace(flags, updates):
+    """Yield rows of `traces.csv`: the network of `flags` before its training, and after its updates 1 to 10, 20, 30 …"""
+    torch.manual_seed(flags.seed)
+    model = train.make_model(flags)
+    optimizer = train.make_optimizer(flags, model.parameters())
+    data, generator = make_dataset(flags.dataset, flags.input_length), run.generator(flags.seed, "training data")
+    start = recurrent_weights(model).detach().clone()
+    for step in range(updates + 1):
+        digits, labels = data.batch(flags.batch_size, generator)
+        if step <= 10 or step % 10 == 0:
+            with torch.no_grad():
+                units = torch.stack([state[-1].tanh() if len(state) > 1 else state[0] for state in model.states(digits)])
+            yield {"step": step, "moved": spectral_norm(recurrent_weights(model) - start),
+                   "sigma_1": spectral_norm(recurrent_weights(model)), "slope": (1 - units**2).mean().item()}
+        loss = cross_entropy(model(digits), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), flags.max_norm)
+        optimizer.step()
+
+
+def jacobians(model, x):
+    """dh(T)/dh(t), and for an LSTM dh(T)/dc(t), for one sequence x, (1, seq_length): a dict from the state's name to
+    (seq_length, n, n). Copy k of the sequence carries the gradient of h_k(T), so that one backward pass gives all rows.
+    """
+    states = list(model.states(x.expand(model.num_hidden, -1)))
+    tensors = [tensor for state in states for tensor in state]
+    rows = torch.autograd.grad(states[-1][0].diagonal().sum(), tensors, materialize_grads=True)
+    return {name: torch.stack(rows[k::len(model.state)]) for k, name in enumerate(model.state)}
+
+
+def directions(model, x, every):
+    """Yield rows of `directions.csv` for the sequence x, (1, seq_length): every so many steps before the last."""
+    for state, matrices in jacobians(model, x).items():
+        for t in range(len(matrices) - every, 0, -every):
+            sigma = torch.linalg.svdvals(matrices[t - 1])
+            yield {"state": state, "t": t, "back": len(matrices) - t, "largest": sigma[0].item(),
+                   "median": sigma.median().item(), "above_0.01": int((sigma > 0.01).sum())}
+
+
+@torch.no_grad()
+def kept_and_gates(model, x):
+    """A row of `states.csv` for sequences x, (batch, seq_length)."""
+    inputs, states = model.encode(x).unbind(dim=1), list(model.states(x))
+    units = torch.stack([state[-1] for state in states])
+    slope = 1 - (units if len(model.state) == 1 else units.tanh()) ** 2
+    row = {"sigma_1": spectral_norm(recurrent_weights(model)), "slope": slope.mean().item(),
+           "mean_field": slope.square().mean().sqrt().item() if model.gates == "h" else None,
+           "keep_sign": (units.sign() == units[0].sign()).all(dim=0).double().mean().item()}
+    if "f" in model.gates:
+        reads = {"LSTM": 0, "PeepLSTM": 1}[type(model).__name__]  # the gates look at h(t-1) or at c(t-1)
+        before = [torch.zeros_like(units[0]), *(state[reads] for state in states[:-1])]
+        for gate in "if":
+            W_x, W_h, b = (getattr(model, name) for name in (f"W_{gate}x", f"W_{gate}h", f"b_{gate}"))
+            means = [torch.sigmoid(x_t @ W_x.T + h @ W_h.T + b).mean().item() for x_t, h in zip(inputs, before)]
+            row |= {f"{gate}_first": means[0], f"{gate}_later": np.mean(means[1:])}
+    return row
+
+
+def parse_args(argv=None):
+    """Parse the flags of `python -m part1.look_inside`."""
+    parser = cli.Parser("part1.look_inside", "Measure what the optimizer, the Jacobians and the gates do.")
+    add = parser.add_argument
+    add("--palindrome_length", type=cli.number(int, at_least=3), default=100, metavar="T", help="of the Jacobians")
+    add("--trace_length", type=cli.number(int, at_least=2), default=30, metavar="T", help="of the traces")
+    add("--updates", type=cli.number(int, at_least=0), default=300, help="of the traces; 0: no traces")
+    add("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2, 3, 4], metavar="SEED", help="networks and palindromes")
+    add("--checkpoint", type=cli.path, nargs="+", help="trained networks (of part1.train), instead of all the others")
+    add("--output", type=cli.path, default=files.ROOT / "runs" / "look_inside", help="folder of the tables")
+    return parser.parse_args(argv)
+
+
+def untrained(length, seeds):
+    """Yield (name of the initial weights, flags, network) of the networks that are looked into before training."""
+    for model_type, start, seed in product(train.MODELS, STARTS, seeds):
+        if model_type == "RNN" and start == "chrono" or model_type == "PeepLSTM" and start == "orthogonal":
+            continue
+        flags = flags_of(model_type, length, seed, **STARTS[start])
+        torch.manual_seed(seed)
+        yield start, flags, train.make_model(flags)
+
+
+def main(config):
+    tables = {"traces": [], "directions": [], "states": []}
+    if config.checkpoint:
+        networks = (("trained", *pair) for pair in grads_over_time.trained(config.checkpoint))
+    else:
+        networks = untrained(config.palindrome_length, config.seeds)
+        for model_type, name, seed in product(("RNN", "LSTM"), OPTIMIZERS, config.seeds if config.updates else ()):
+            flags = flags_of(model_type, config.trace_length, seed, **OPTIMIZERS[name])
+            about = {"model_type": model_type, "optimizer": name, "seed": seed}
+            tables["traces"] += [about | row for row in trace(flags, config.updates)]
+    for start, flags, model in networks:
+        model.double()
+        x, _ = make_dataset(flags.dataset, flags.input_length).batch(128, run.generator(flags.seed, "gradient data"))
+        about = {"model_type": flags.model_type, "start": start, "init": flags.init, "forget_bias": flags.forget_bias,
+                 "T": flags.input_length + 1, "seed": flags.seed}
+        tables["directions"] += [about | row for row in directions(model, x[:1], max(1, flags.input_length // 10))]
+        tables["states"].append({**about, **dict.fromkeys(("i_first", "i_later", "f_first", "f_later")),
+                                 **kept_and_gates(model, x)})
+    config.output.mkdir(parents=True, exist_ok=True)
+    for name, rows in tables.items():
+        if rows:
+            files.write_csv(config.output / f"{name}.csv", [
+                {column: f"{value:.4g}" if isinstance(value, float) else value for column, value in row.items()}
+                for row in rows])
+            print(files.display(config.output / f"{name}.csv"))
+
+
+if __name__ == "__main__":
+    sys.exit(cli.main(parse_args, main))
