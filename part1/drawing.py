@@ -48,18 +48,18 @@ def wilson(successes, trials, z=1.96):
 
 
 def beyond(rows, path, sources=()):
-    """Draw accuracy against the length that is read, `rows` of `part1.evaluate`: a line for each network, its seeds dots."""
+    """Draw `rows` of `part1.evaluate`, accuracy against the length that is read: means over seeds, and each seed."""
     figure, axes = plt.subplots(figsize=(style.WIDTH, 2.2))
-    kinds = dict.fromkeys((row["model_type"], row["init"], row["forget_bias"], row["trained_at"]) for row in rows)
-    for k, (model, init, bias, trained_at) in enumerate(kinds):
-        own = [row for row in rows if (row["model_type"], row["init"], row["forget_bias"], row["trained_at"])
-               == (model, init, bias, trained_at)]
-        T, accuracy = ([row[name] for row in own] for name in ("T", "accuracy"))
-        order = sorted(set(T))
-        line, = axes.plot(order, [np.mean([a for t, a in zip(T, accuracy) if t == length]) for length in order],
-                          color=style.MODEL_COLORS[model], linestyle=("-", "--", ":")[("latch", "orthogonal").index(init)
-                          if init in ("latch", "orthogonal") else 2], label=f"{model}, {bias or init}")
-        axes.plot(T, accuracy, ".", color=line.get_color(), alpha=0.6, markersize=4)
+    networks = {}  # by network, initial weights and length of the training
+    for row in rows:
+        key = row["model_type"], row["forget_bias"] or row["init"], row["trained_at"]
+        networks.setdefault(key, {}).setdefault(row["T"], []).append(row["accuracy"])
+    for (model, start, trained_at), seeds in networks.items():
+        color, line, order = style.MODEL_COLORS[model], "-" if start == "latch" else "--", sorted(seeds)
+        axes.plot(order, [np.mean(seeds[T]) for T in order], line, color=color,
+                  label=f"{model}, {start}, trained at $T={trained_at}$")
+        for T in order:
+            axes.plot([T] * len(seeds[T]), seeds[T], ".", color=color, alpha=0.6, markersize=4)
     axes.axhline(CHANCE["palindrome"], color=style.GREY, linestyle="--", linewidth=1, label="chance")
     axes.set(xscale="log", xlabel="palindrome length $T$ that is read", ylabel="accuracy", ylim=(-0.02, 1.05))
     axes.legend(fontsize=7)

@@ -4,12 +4,12 @@
     python -m part1.look_inside --checkpoint runs/a/checkpoint.pt runs/b/checkpoint.pt
 
 Writes into `--output`:
-* `traces.csv`: what each optimizer does to the naive networks in their first updates: how far the recurrent weights have
-  moved, ||W - W_0||_2, their largest singular value sigma_1, and the mean slope 1 - y^2 of the tanh units y;
-* `directions.csv`: the singular values of the Jacobians dh(T)/dh(t) and dh(T)/dc(t): how many directions in which the state
-  at t could differ still make a difference at T;
-* `states.csv`: sigma_1 and the mean slope as above; the factor by which mean-field theory expects a step back to scale a
-  gradient's norm, sqrt(E[(1 - h^2)^2]) for an RNN with weights of variance 1/n (Chen, Pennington & Schoenholz, ICML
+* `traces.csv`: what each optimizer does to the naive networks in their first updates: how far the recurrent weights
+  have moved, ||W - W_0||_2, their largest singular value sigma_1, and the mean slope 1 - y^2 of the tanh units y;
+* `directions.csv`: the singular values of the Jacobians dh(T)/dh(t) and dh(T)/dc(t): how many directions in which the
+  state at t could differ still make a difference at T;
+* `states.csv`: sigma_1 and the mean slope as above; the factor by which mean-field theory expects a step back to scale
+  a gradient's norm, sqrt(E[(1 - h^2)^2]) for an RNN with weights of variance 1/n (Chen, Pennington & Schoenholz, ICML
   2018); the share of units that keep their sign from the first input to the last; and the LSTM's mean gates at the
   first digit and after it.
 The last two are of untrained networks, or of the trained ones given with `--checkpoint`.
@@ -52,7 +52,7 @@ def spectral_norm(matrix):
 
 
 def trace(flags, updates):
-    """Yield rows of `traces.csv`: the network of `flags` before its training, and after its updates 1 to 10, 20, 30 …"""
+    """Yield rows of `traces.csv`: the network of `flags` before its training, and after updates 1 to 10, 20, 30 …"""
     torch.manual_seed(flags.seed)
     model = train.make_model(flags)
     optimizer = train.make_optimizer(flags, model.parameters())
@@ -62,7 +62,8 @@ def trace(flags, updates):
         digits, labels = data.batch(flags.batch_size, generator)
         if step <= 10 or step % 10 == 0:
             with torch.no_grad():
-                units = torch.stack([state[-1].tanh() if len(state) > 1 else state[0] for state in model.states(digits)])
+                units = torch.stack([state[-1].tanh() if len(state) > 1 else state[0]
+                                     for state in model.states(digits)])
             yield {"step": step, "moved": spectral_norm(recurrent_weights(model) - start),
                    "sigma_1": spectral_norm(recurrent_weights(model)), "slope": (1 - units**2).mean().item()}
         loss = cross_entropy(model(digits), labels)

@@ -30,10 +30,11 @@ class LSTM(RecurrentNetwork):
         """W_gh = a I with a = 64: the candidate pulls each memory to the side that its first input is on.
 
         The gates i, f and o have no weights, so they are 1/2. Then h is tanh(c) / 2, and a memory is
-        c(t) = (c(t-1) + tanh(a tanh(c(t-1)) / 2 + u(t))) / 2 with u = W_gx x + b_g, which is bistable for a > 2. One of its
-        stable states is lost where (1 - c^2) (1 - tanh(c)^2) = 2/a, at c* = 0.96, so that a latched memory flips only for
-        |u| > a tanh(c*) / 2 - artanh(c*), which is 21.9; u is as in the RNN. The first input outweighs the second by a/4
-        to 1. Our own, after the latches of Bengio, Simard & Frasconi (IEEE Transactions on Neural Networks 1994).
+        c(t) = (c(t-1) + tanh(a tanh(c(t-1)) / 2 + u(t))) / 2 with u = W_gx x + b_g, which is bistable for a > 2. One of
+        its stable states is lost where (1 - c^2) (1 - tanh(c)^2) = 2/a, at c* = 0.96, so that a latched memory flips
+        only for |u| > a tanh(c*) / 2 - artanh(c*), which is 21.9; u is as in the RNN. The first input outweighs the
+        second by a/4 to 1. Our own, after the latches of Bengio, Simard & Frasconi (IEEE Transactions on Neural
+        Networks 1994).
         """
         for gate in "ifo":
             getattr(self, f"W_{gate}x").zero_()

@@ -28,9 +28,10 @@ class PeepLSTM(RecurrentNetwork):
     def latch(self):
         """A memory that closes its own door: what the first input leaves in c shuts all input gates.
 
-        c is never negative, and W_ih has the same entry -100/n everywhere, so that the gates i(t) see W_ix x - 100 times the
-        mean of c. At the first step c is zero and the gates are open or shut as W_ix ~ N(0, 2^2) has it; then the mean is
-        about 1/4 and i about e^-25. The forget gates, f = sigmoid(14) whatever comes, lose 8e-7 of c per step. Our own.
+        c is never negative, and W_ih has the same entry -100/n everywhere, so that the gates i(t) see W_ix x - 100
+        times the mean of c. At the first step c is zero and the gates are open or shut as W_ix ~ N(0, 2^2) has it; then
+        the mean is about 1/4 and i about e^-25. The forget gates, f = sigmoid(14) whatever comes, lose 8e-7 of c per
+        step. Our own.
         """
         self.W_ix.normal_(0, 2)
         self.spread_thresholds(self.W_ix, self.b_i)

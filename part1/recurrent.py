@@ -96,7 +96,7 @@ class RecurrentNetwork(nn.Module):
         raise InputError(f"there is no latch for {type(self).__name__}")
 
     def spread_thresholds(self, W, b):
-        """For raw digits, W x + b = W (x - theta), each unit's theta uniform on 0–9: a thermometer code of the digit."""
+        """For raw digits, W x + b = W (x - theta), theta uniform on 0–9 for each unit: a thermometer code."""
         if self.input_dim == 1:
             b.copy_(-W[:, 0] * torch.empty_like(b).uniform_(0, 9))
 

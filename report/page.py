@@ -158,8 +158,9 @@ class Section(NamedTuple):
 
 SECTIONS = (
     Section("How far they remember", "Questions 1.3 and 1.6 of 2019", ("latch", "lengths"), sweep_section,
-            "horizon", "The share of the seeds that solve palindromes of T digits, with its 95 % interval, and the updates "
-            "that takes, with the range over the seeds. A latch is a network whose first digit decides its state for good."),
+            "horizon", "The share of the seeds that solve palindromes of T digits, with its 95 % interval, and the "
+            "updates that takes, with the range over the seeds. A latch is a network whose first digit decides its "
+            "state for good."),
     Section("Gradients through time", "Question 1.7 of 2019", ("gradients",), gradients_section,
             "gradients", "The gradient of the last step's loss that reaches each time step of an untrained network: "
             "geometric mean and geometric standard deviation over the seeds. Solid: one-hot digits; dotted: raw ones."),
@@ -186,7 +187,13 @@ def section_html(section, studies, results, figures):
         with making("the page", results.glob(f"{study.name}.*")):
             bodies.append(section.show(results, study.name) if study.done
                           else f'<p class="note">Not done yet: {escape(study.about)}.</p>')
-    parts.append(f'<div class="beside">{"".join(bodies)}</div>' if len(bodies) > 1 else bodies[0])
+    if section.show is graph_section:
+        parts.append(f'<div class="beside">{"".join(bodies)}</div>')
+    elif len(bodies) > 1:
+        parts += [f"<h3>{escape(study.about[0].upper() + study.about[1:])}</h3>\n{body}"
+                  for study, body in zip(studies, bodies)]
+    else:
+        parts += bodies
     parts += ["<h3>To make it again</h3>", f"<pre><code>{commands(studies)}</code></pre>", "</section>"]
     return "\n".join(parts)
 

@@ -13,6 +13,7 @@ if not __package__:  # run as a file: import from the repository's root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
+from matplotlib.ticker import NullFormatter
 
 from part1 import cli, drawing, files, style
 from part1.style import plt
@@ -57,6 +58,7 @@ def horizon(sources, path):
         axes.set(title=TITLES[model], xscale="log", ylim=(-0.04, 1.04))
     for axes in panels[1]:
         axes.set(xlabel="palindrome length $T$", yscale="log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     panels[0, 0].set(ylabel="share of seeds")
     panels[1, 0].set(ylabel="updates")
     handles = {handle.get_label(): handle for axes in panels[0] for handle in axes.containers}
@@ -74,8 +76,10 @@ def traces(sources, path):
         seeds, steps = (sorted({row[name] for row in own}) for name in ("seed", "step"))
         for axes, name in zip(panels, ("moved", "sigma_1", "slope")):
             values = {(row["seed"], row["step"]): row[name] for row in own}
-            style.band(axes, steps, np.array([[values[seed, step] for step in steps] for seed in seeds]), label=optimizer)
-    for axes, title in zip(panels, (r"$\Vert W_{hh} - W_{hh}^{(0)}\Vert_2$", r"$\sigma_1(W_{hh})$", r"mean of $\tanh'$")):
+            style.band(axes, steps, np.array([[values[seed, step] for step in steps] for seed in seeds]),
+                       label=optimizer)
+    titles = r"$\Vert W_{hh} - W_{hh}^{(0)}\Vert_2$", r"$\sigma_1(W_{hh})$", r"mean of $\tanh'$"
+    for axes, title in zip(panels, titles):
         axes.set(title=title, xlabel="update", ylim=(0, None))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
     return style.save(figure, path, sources)

@@ -229,7 +229,8 @@ def gradient_numbers(*studies):
     return {
         "untrained/T": max(untrained[h]) + 1, "untrained/seeds": setting(studies[0], "seeds"),
         "trained/T": max(trained[h]) + 1, "trained/seeds": setting(studies[2], "seeds"),
-        "untrained/RNN/factor": factor(untrained[RNN]), "untrained/LSTM/factor": factor(untrained[h]), "trained/RNN/factor": factor(trained[RNN]),
+        "untrained/RNN/factor": factor(untrained[RNN]), "untrained/LSTM/factor": factor(untrained[h]),
+        "trained/RNN/factor": factor(trained[RNN]),
         "untrained/LSTM/c/factor": factor(untrained[c]), "tuned/LSTM/c/factor": factor(tuned[c]),
     }
 

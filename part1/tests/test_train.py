@@ -192,7 +192,7 @@ def test_palindromes_of_length_five_are_learned(flags, tmp_path):
 # Optimizers and initial weights
 
 def test_adam_without_momentum_is_rmsprop_with_its_bias_corrected():
-    """torch's RMSProp at the rate 0.01 sqrt(1 - 0.99^t) takes the same steps; its own first step is ten times the rate."""
+    """torch's RMSProp takes the same steps at the rate 0.01 sqrt(1 - 0.99^t); its own first step is 0.1."""
     weights = [torch.nn.Parameter(torch.zeros(3, dtype=torch.float64)) for _ in range(2)]
     flags = ["--learning_rate", "0.01", "--beta1", "0", "--beta2", "0.99", "--optimizer"]
     corrected, plain = (train.make_optimizer(train.parse_args([*flags, name]), [weight])
@@ -220,6 +220,6 @@ def test_a_frozen_recurrence_stays_and_the_output_learns(tmp_path):
 @pytest.mark.parametrize("flags", ["--model_type RNN", "--model_type RNN --input_dim 10",
                                    "--model_type LSTM --input_dim 10", "--model_type PeepLSTM --input_dim 10"])
 def test_a_latch_learns_a_hundred_digits_at_once(flags, tmp_path):
-    result = in_process(*flags.split(), "--init", "latch", "--input_length", 99, "--batch_size", 32, "--train_steps", 50,
-                        "--eval_every", 50, "--eval_size", 300, "--output", tmp_path)
+    result = in_process(*flags.split(), "--init", "latch", "--input_length", 99, "--batch_size", 32,
+                        "--train_steps", 50, "--eval_every", 50, "--eval_size", 300, "--output", tmp_path)
     assert result["accuracy"] > 0.95

@@ -158,7 +158,8 @@ def test_the_cells_of_the_full_preset_are_those_of_the_committed_results(study, 
         assert len(settings) > 15 and settings == {name: row[name] for name in settings}
     if result == "optimizers.csv":
         assert [method for method, _ in study.by_method(tmp_path)] == [row["method"] for row in rows]
-        assert {(row["optimizer"], row["beta1"]) for row in rows if row["method"] == "corrected RMSProp"} == {("adam", 0)}
+        corrected = [row for row in rows if row["method"] == "corrected RMSProp"]
+        assert {(row["optimizer"], row["beta1"]) for row in corrected} == {("adam", 0)}
 
 
 @pytest.mark.parametrize("study", [study for study in studies.FULL if study.book], ids=lambda study: study.name)
