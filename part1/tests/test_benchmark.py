@@ -11,12 +11,12 @@ SMALL = ["--num_hidden", "6", "--batch_size", "5", "--repeats", "2"]
 def test_a_small_run_writes_tables_and_figure(tmp_path, call, monkeypatch):
     monkeypatch.setenv("PATH", "")  # hides the compiler: compiling takes half a minute
     before, folder = dict(os.environ), tmp_path / "out"
-    status, out, err = call(benchmark, *SMALL, "--models", "LSTM", "--lengths", 5, "--threads", 1, 2,
-                            "--memory_lengths", 4, "--output", folder)
+    status, out, err = call(benchmark, *SMALL, "--models", "LSTM", "--lengths", 5, "--threads", 2,
+                            "--memory_lengths", "--output", folder)
     assert (status, err) == (0, "") and "bptt/torch" in out and os.environ == before
     rows = files.read_csv(folder / "benchmark.csv")
     assert [(row["GOMP_SPINCOUNT"], row["threads"], row["T"]) for row in rows] == [
-        (1000, 1, 5), (1000, 2, 5), (300000, 2, 5)]
+        (1000, 2, 5), (300000, 2, 5)]
     for row in rows:
         for name in ("bptt", "autograd", "torch", "floor"):
             assert 0 < row[f"{name}_q1"] <= row[f"{name}_ms"] <= row[f"{name}_q3"]
@@ -24,7 +24,8 @@ def test_a_small_run_writes_tables_and_figure(tmp_path, call, monkeypatch):
             assert 0 < row[f"{name}_q1"] <= row[name] <= row[f"{name}_q3"]
     for row in files.read_csv(folder / "data.csv"):
         assert 0 < row["batch/loader_q1"] <= row["batch/loader"] <= row["batch/loader_q3"]
-    assert all(50 < row["before_MB"] <= row["peak_MB"] for row in files.read_csv(folder / "memory.csv"))
+    row = benchmark.measure_memory(benchmark.parse_args([]), "LSTM", 4, "bptt")
+    assert 50 < row["before_MB"] <= row["peak_MB"] and not (folder / "memory.csv").exists()
     assert (folder / "benchmark.png").stat().st_size > 5000 and (folder / "benchmark.pdf").exists()
 
 
