@@ -13,7 +13,6 @@ if not __package__:  # run as a file: import from the repository's root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
-from matplotlib.ticker import NullFormatter
 
 from part1 import cli, drawing, files, style
 from part1.style import plt
@@ -58,7 +57,7 @@ def horizon(sources, path):
         axes.set(title=TITLES[model], xscale="log", ylim=(-0.04, 1.04))
     for axes in panels[1]:
         axes.set(xlabel="palindrome length $T$", yscale="log")
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_formatter("")
     panels[0, 0].set(ylabel="share of seeds")
     panels[1, 0].set(ylabel="updates")
     handles = {handle.get_label(): handle for axes in panels[0] for handle in axes.containers}
