@@ -256,7 +256,7 @@ def table(results):
         rows = [row for row in results if (row["model_type"], row["palindrome_length"]) == (model, length)]
         accuracy = [row["accuracy"] for row in rows]
         spread = np.std(accuracy, ddof=1) if len(rows) > 1 else 0
-        solved = sum(value >= 0.99 for value in accuracy)
+        solved = sum(value >= drawing.SOLVED for value in accuracy)
         lines.append(f"{model:10}{length:>5}{len(rows):>7}{np.mean(accuracy):>10.4f} ± {spread:.3f}"
                      f"{f'{solved} of {len(rows)}':>15}{np.mean([row['steps'] for row in rows]):>9.0f}")
     return "\n".join(lines)
