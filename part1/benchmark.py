@@ -1,12 +1,13 @@
-"""How fast and how large the networks of Part 1 are, beside `torch.nn.RNN` and `torch.nn.LSTM`, on the processor.
+"""How fast and how large the networks of Part 1 are, beside those of `torch.nn`, on the processor.
 
     python -m part1.benchmark                                        # everything; minutes, and nothing else should run
     python -m part1.benchmark --models LSTM --lengths 10 100 --threads 1 --repeats 10
 
 Compared are whole updates (forward, loss, backward, clipping, RMSProp) on one-hot digits, all from the same encoding:
 bptt (our network with the derivatives of `part1.bptt`), autograd (the same with `--backward autograd`, the textbook
-loop), compiled (that loop with its step through `torch.compile`, where there is a C++ compiler), torch (`nn.RNN` or
-`nn.LSTM` in the place of ours), and floor (nothing but the matrix products of bptt).
+loop), compiled (that loop with its step through `torch.compile`, where there is a C++ compiler), torch (the network of
+that name in `torch.nn` in the place of ours), and floor (nothing but the matrix products of bptt). A network without
+derivatives in `part1.bptt`, or without a namesake, takes part without them.
 
 OpenMP's threads spin before they sleep: for 1,000 iterations in our scripts (GOMP_SPINCOUNT), for 300,000 by default.
 Several threads are measured with both. Writes `benchmark.csv` (times), `memory.csv` (peaks), `data.csv` (examples per
@@ -34,14 +35,12 @@ from tqdm import tqdm
 
 from part1 import cli, drawing, files, run, style
 from part1.dataset import PalindromeDataset
-from part1.lstm import LSTM
-from part1.vanilla_rnn import VanillaRNN
+from part1.train import MODELS
 
 resource = None
 with contextlib.suppress(ImportError):  # Windows has none
     import resource
 
-MODELS = {"RNN": (VanillaRNN, nn.RNN), "LSTM": (LSTM, nn.LSTM)}
 RATIOS = ("bptt/torch", "autograd/bptt", "compiled/bptt", "bptt/floor")
 DIGITS = 10
 
@@ -51,7 +50,7 @@ def parse_args(argv=None):
     parser = cli.Parser("part1.benchmark", "Time whole updates of our networks and of torch's own, on the processor.")
     add = parser.add_argument
     length = cli.number(int, at_least=2)
-    add("--models", nargs="+", choices=MODELS, default=list(MODELS), help="networks")
+    add("--models", nargs="+", choices=MODELS, default=["RNN", "LSTM"], help="networks")
     add("--lengths", nargs="+", type=length, default=[10, 30, 100, 300], metavar="T", help="palindrome lengths")
     add("--threads", nargs="+", type=cli.positive_int, default=sorted({1, cli.cores()}), metavar="N",
         help="numbers of threads; 1 and all")
@@ -64,19 +63,26 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
+def takes_part(contestant, model_type):
+    """Whether there is such a contestant for this network, here."""
+    there = {"bptt": MODELS[model_type].fast, "compiled": shutil.which("g++"), "torch": hasattr(nn, model_type)}
+    return bool(there.get(contestant, True))
+
+
 def make_update(config, contestant, model_type, length):
     """A function that does one whole update of `contestant`, always on the same batch."""
-    n, (ours, torchs) = config.num_hidden, MODELS[model_type]
-    network = ours(length - 1, DIGITS, n, DIGITS)
+    n = config.num_hidden
+    network = MODELS[model_type](length - 1, DIGITS, n, DIGITS)
     network.backward_pass = "bptt" if contestant == "bptt" else "autograd"
     if contestant == "compiled":
         network.step = torch.compile(network.step)
     elif contestant == "torch":  # our weights stay, but get no gradient and so no update
-        network.cell = torchs(DIGITS, n, batch_first=True)
+        network.cell = getattr(nn, model_type)(DIGITS, n, batch_first=True)
         network.forward = lambda x: network.output(network.cell(network.encode(x))[0][:, -1])
     optimizer = torch.optim.RMSprop(network.parameters(), lr=1e-3, foreach=True)  # as in part1.train
     digits, labels = PalindromeDataset(length).batch(config.batch_size)
-    rows, width = len(network.gates) * n, n + DIGITS + 1  # of the stacked weights in part1.bptt
+    rows = sum(len(b) for name, b in network.named_parameters() if name.startswith("b_") and name != "b_p")
+    width = n + DIGITS + 1  # of the stacked weights in part1.bptt
     W, inputs, dW_T = torch.randn(rows, width), torch.randn(width, config.batch_size), torch.zeros(width, rows)
 
     def update():
@@ -116,14 +122,14 @@ def measure_times(config, threads, model_type, length):
     """A row of `benchmark.csv`: milliseconds per update, and their ratios."""
     run.set_up_torch()
     torch.set_num_threads(threads)
-    names = [name for name in drawing.CONTESTANTS if name != "compiled" or shutil.which("g++")]
+    names = [name for name in drawing.CONTESTANTS if takes_part(name, model_type)]
     seconds = take_turns({name: make_update(config, name, model_type, length) for name in names}, config.repeats)
     row = {"model_type": model_type, "threads": threads, "GOMP_SPINCOUNT": os.environ["GOMP_SPINCOUNT"], "T": length}
     for name in names:
         row |= summary(name, 1000 * seconds[name], "_ms")
     for ratio in RATIOS:
         over, under = ratio.split("/")
-        if over in names:
+        if {over, under} <= set(names):
             row |= summary(ratio, seconds[over] / seconds[under])
     return row
 
@@ -170,7 +176,8 @@ def main(config):
         files.refuse_foreign(config.output / f"{name}.csv", columns)
     style.targets(config.output / "benchmark")
     config.output.mkdir(parents=True, exist_ok=True)
-    memory_jobs = list(product(config.models, config.memory_lengths if resource else [], ("bptt", "autograd", "torch")))
+    memory_jobs = [job for job in product(config.models, config.memory_lengths if resource else [],
+                                          ("bptt", "autograd", "torch")) if takes_part(job[2], job[0])]
     jobs = list(product(config.threads, config.models, config.lengths))
     several = [job for job in jobs if job[0] > 1]
     tables = {"memory": in_new_processes(measure_memory, config, memory_jobs),
@@ -179,10 +186,12 @@ def main(config):
               + in_new_processes(measure_times, config, several, spins=300_000)}
     for title, rows in tables.items():
         if rows:
+            columns = dict.fromkeys(name for row in rows for name in row)  # not all networks have all
+            rows = [columns | row for row in rows]
             files.write_csv(config.output / f"{title}.csv", rows)
             names = [name for name in rows[0] if not name.endswith(("_q1", "_q3"))]
             for line in [dict(zip(names, names)), *rows]:
-                print("  ".join(f"{line[name]:>{max(10, len(name))}}" for name in names))
+                print("  ".join(f"{'' if line[name] is None else line[name]:>{max(10, len(name))}}" for name in names))
             print()
     table = config.output / "benchmark.csv"
     print(f"figure: {files.display(drawing.speed(files.read_csv(table), config.output / 'benchmark', [table]))}")

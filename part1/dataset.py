@@ -12,14 +12,39 @@ from torch.utils.data import Dataset
 from part1.cli import InputError
 
 
-class PalindromeDataset(Dataset):
-    """Decimal palindromes of length T = `seq_length`: the first ceil(T/2) digits are uniform on 0–9, the rest mirrors.
+class SequenceDataset(Dataset):
+    """Endless random sequences of symbols with a label each: `ds[i]` is a fresh example whatever `i` is.
 
-    `ds[i]` is a fresh random example whatever `i` is. Raises `InputError` for T < 2, which leaves nothing to read.
+    A subclass takes a length, `seq_length`; its `num_inputs` symbols are drawn, and the label made, by
+    `batch(batch_size, generator)`.
     """
 
-    alphabet = 10  # distinct input symbols: the width of a one-hot digit
+    alphabet = None  # distinct input symbols: the width of a one-hot symbol
+    num_classes = None
+    chance = None  # accuracy of the best guess that has not looked at the input
+    letter = "L"  # what the assignment calls seq_length
+    unread = 0  # seq_length is the train script's --input_length and so many more
+    label_is_first = False  # whether the label can be told from the first symbol
+
+    def __len__(self):
+        return sys.maxsize
+
+    def __getitem__(self, index):
+        symbols, labels = self.batch(1)
+        return symbols[0], int(labels[0])
+
+
+class PalindromeDataset(SequenceDataset):
+    """Decimal palindromes of length T = `seq_length`: the first ceil(T/2) digits are uniform on 0–9, the rest mirrors.
+
+    The label is the last digit. Raises `InputError` for T < 2, which leaves nothing to read.
+    """
+
+    alphabet = 10
     num_classes = 10
+    chance = 1 / 10
+    letter, unread = "T", 1
+    label_is_first = True
     label_zero = 0  # the symbol whose label is 0
 
     def __init__(self, seq_length):
@@ -44,13 +69,6 @@ class PalindromeDataset(Dataset):
         palindromes = self.palindromes(batch_size, generator, torch.float32)
         return palindromes[:, :-1], palindromes[:, -1].long() - self.label_zero
 
-    def __len__(self):
-        return sys.maxsize
-
-    def __getitem__(self, index):
-        digits, labels = self.batch(1)
-        return digits[0], int(labels[0])
-
 
 class BinaryPalindromeDataset(PalindromeDataset):
     """Binary palindromes of the 2020 edition, from `seq_length` = L, an even number (else `InputError`).
@@ -63,6 +81,9 @@ class BinaryPalindromeDataset(PalindromeDataset):
 
     alphabet = 3
     num_classes = 2
+    chance = 2 / 3
+    letter, unread = "L", 0
+    label_is_first = False  # padding comes first
     label_zero = 1
     CODES = torch.tensor([[" 01".index(bit) for bit in f"{k:4b}"] for k in range(9)])  # symbols of k; 0 for no bit
 
@@ -87,5 +108,6 @@ DATASETS = {"palindrome": PalindromeDataset, "binary_palindrome": BinaryPalindro
 
 
 def make_dataset(name, input_length):
-    """The dataset `name` for the train script's `--input_length`: T - 1 for decimal palindromes, L for binary ones."""
-    return PalindromeDataset(input_length + 1) if name == "palindrome" else BinaryPalindromeDataset(input_length)
+    """The dataset `name` for the train script's `--input_length`: T - 1 for decimal palindromes, L for the others."""
+    dataset = DATASETS[name]
+    return dataset(input_length + dataset.unread)

@@ -11,31 +11,36 @@ from part1 import style
 from part1.style import plt
 
 SOLVED = 0.99  # accuracy from which on a network has solved its task
-CHANCE = {"palindrome": 1 / 10, "binary_palindrome": 2 / 3}  # accuracy of the best guess that has not looked
 
 
-def accuracy(axes, results):
+def chance_lines(axes, chances):
+    """Draw the accuracies `chances` of guessing without a look at the input, a dashed line for each."""
+    for k, chance in enumerate(sorted(set(chances))):
+        axes.axhline(chance, color=style.GREY, linestyle="--", linewidth=1, label="_" * (k > 0) + "chance")
+
+
+def accuracy(axes, results, chances):
     """Accuracy against palindrome length on `axes`: mean and standard deviation over seeds, each seed, chance."""
-    for model in dict.fromkeys(row["model_type"] for row in results):
+    for model, color in style.model_colors(row["model_type"] for row in results).items():
         cells = {}
         for row in results:
             if row["model_type"] == model:
                 cells.setdefault(row["palindrome_length"], []).append(row["accuracy"])
-        order, color = sorted(cells), style.MODEL_COLORS[model]
+        order = sorted(cells)
         mean = np.array([np.mean(cells[T]) for T in order])
         spread = np.array([np.std(cells[T], ddof=1) if len(cells[T]) > 1 else 0 for T in order])
         axes.plot(order, mean, color=color, label=model)
         axes.fill_between(order, mean - spread, mean + spread, color=color, alpha=0.2, linewidth=0)
         for T in order:
             axes.plot([T] * len(cells[T]), cells[T], ".", color=color, alpha=0.6, markersize=4)
-    axes.axhline(CHANCE[results[0]["dataset"]], color=style.GREY, linestyle="--", linewidth=1, label="chance")
+    chance_lines(axes, chances)
     axes.set(xlabel="palindrome length $T$", ylim=(-0.02, 1.05))
 
 
-def lengths(results, path, sources=()):
+def lengths(results, chances, path, sources=()):
     """Draw `accuracy` as a figure of its own; returns the PNG's path."""
     figure, axes = plt.subplots()
-    accuracy(axes, results)
+    accuracy(axes, results, chances)
     axes.set(ylabel="accuracy")
     axes.legend()
     return style.save(figure, path, sources)
@@ -54,20 +59,24 @@ def beyond(rows, path, sources=()):
     for row in rows:
         key = row["model_type"], row["forget_bias"] or row["init"], row["trained_at"]
         networks.setdefault(key, {}).setdefault(row["T"], []).append(row["accuracy"])
+    colors = style.model_colors(model for model, *_ in networks)
     for (model, start, trained_at), seeds in networks.items():
-        color, line, order = style.MODEL_COLORS[model], "-" if start == "latch" else "--", sorted(seeds)
+        color, line, order = colors[model], "-" if start == "latch" else "--", sorted(seeds)
         axes.plot(order, [np.mean(seeds[T]) for T in order], line, color=color,
                   label=f"{model}, {start}, trained at $T={trained_at}$")
         for T in order:
             axes.plot([T] * len(seeds[T]), seeds[T], ".", color=color, alpha=0.6, markersize=4)
-    axes.axhline(CHANCE["palindrome"], color=style.GREY, linestyle="--", linewidth=1, label="chance")
+    chance_lines(axes, [1 / 10])
     axes.set(xscale="log", xlabel="palindrome length $T$ that is read", ylabel="accuracy", ylim=(-0.02, 1.05))
     axes.legend(fontsize=7)
     return style.save(figure, path, sources)
 
 
-def learning_curves(curves, chance, path, sources=()):
-    """Draw accuracy and loss on the evaluation set against updates: mean and standard deviation over the seeds."""
+def learning_curves(curves, chances, path, sources=()):
+    """Draw accuracy and loss on the evaluation set against updates: mean and standard deviation over the seeds.
+
+    `chances` are the accuracies of guessing, one for each dataset.
+    """
     figure, panels = plt.subplots(1, 2)
     for model, length in dict.fromkeys((row["model_type"], row["palindrome_length"]) for row in curves):
         rows = [row for row in curves if (row["model_type"], row["palindrome_length"]) == (model, length)]
@@ -77,7 +86,7 @@ def learning_curves(curves, chance, path, sources=()):
             values = {(row["seed"], row["step"]): row[name] for row in rows}
             style.band(axes, steps, np.array([[values[seed, step] for step in steps] for seed in seeds]),
                        label=f"{model}, $L={length}$")
-    panels[0].axhline(chance, color=style.GREY, linestyle="--", linewidth=1, label="chance")
+    chance_lines(panels[0], chances)
     panels[0].set(xlabel="update", ylabel="accuracy", ylim=(None, 1.02))
     panels[1].set(xlabel="update", ylabel="cross-entropy (nats)", ylim=(0, None))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=7)
@@ -92,11 +101,12 @@ def gradients(studies, path, sources=(), height=2.25):
     panels = [(title, state, chosen) for title, rows in studies.items() for state in "hc"
               if (chosen := [row for row in rows if row["state"] == state])]
     figure, all_axes = plt.subplots(1, len(panels), sharey=True, squeeze=False, figsize=(style.WIDTH, height))
+    colors = style.model_colors(row["model_type"] for rows in studies.values() for row in rows)
     for axes, (title, state, rows) in zip(all_axes[0], panels):
         for model, digits in dict.fromkeys((row["model_type"], row["input"]) for row in rows):
             curve = [row for row in rows if (row["model_type"], row["input"]) == (model, digits)]
             t, norm, factor = (np.array([row[name] for row in curve], dtype=float) for name in ("t", "norm", "factor"))
-            color, line = style.MODEL_COLORS[model], "-" if digits == "one-hot" else ":"
+            color, line = colors[model], "-" if digits == "one-hot" else ":"
             axes.plot(t, norm, color=color, linestyle=line, label=f"{model}, {digits} digits")
             axes.fill_between(t, norm / factor, norm * factor, color=color, alpha=0.2, linewidth=0)
         axes.set(xlabel="time step $t$", yscale="log", ylim=(1e-16, 10),  # what is below is zero to any optimizer

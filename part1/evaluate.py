@@ -44,7 +44,7 @@ def main(config):
     rows = []
     for flags, model in grads_over_time.trained(config.checkpoint):
         if flags.dataset != "palindrome":
-            raise InputError("binary palindromes have lengths of their own: give networks of decimal ones")
+            raise InputError("only decimal palindromes can be read at other lengths: give networks of those")
         for row in accuracies(flags, model, config.palindrome_lengths, config.eval_size):
             print("  ".join(f"{name} {value}" for name, value in row.items() if value is not None), flush=True)
             rows.append(row)

@@ -24,7 +24,7 @@ from part1.cli import InputError
 from part1.dataset import make_dataset
 
 SEEDS = (0, 1, 2, 3, 4)
-RECURS = {"RNN": "h", "LSTM": "hc", "PeepLSTM": "c"}  # the states that carry a gradient: a peephole's h feeds nothing
+MODELS = ("RNN", "LSTM", "PeepLSTM")  # more in one figure are hard to tell apart
 
 
 def gradients_through_time(model, x, labels):
@@ -41,13 +41,13 @@ def gradients_through_time(model, x, labels):
 
 
 def untrained(palindrome_length=100, num_hidden=128, seeds=SEEDS, init="xavier", forget_bias=None,
-              models=tuple(train.MODELS)):
+              models=MODELS):
     """Yield (flags of `part1.train`, network) for each network, raw and one-hot digits, and seed."""
     for model_type, input_dim, seed in product(models, (1, 10), seeds):
         flags = train.parse_args([])
         flags.model_type, flags.input_dim, flags.init, flags.seed = model_type, input_dim, init, seed
         flags.input_length, flags.num_hidden = palindrome_length - 1, num_hidden
-        flags.forget_bias = None if model_type == "RNN" else forget_bias
+        flags.forget_bias = forget_bias if "f" in train.MODELS[model_type].gates else None
         torch.manual_seed(seed)
         yield flags, train.make_model(flags)
 
@@ -77,7 +77,7 @@ def measure(networks, batch_size=128, device="cpu"):
         dataset = make_dataset(flags.dataset, flags.input_length)
         x, labels = dataset.batch(batch_size, run.generator(flags.seed, "gradient data"))
         gradients = gradients_through_time(model.double().to(device), x.to(device), labels.to(device))
-        for state in RECURS[flags.model_type]:
+        for state in model.carried:
             norms = gradients[state].norm(dim=2).mean(dim=1).cpu().numpy()
             key = flags.model_type, "raw" if flags.input_dim == 1 else "one-hot", state
             logs.setdefault(key, []).append(np.log(np.maximum(norms, 1e-300)))
@@ -95,6 +95,7 @@ def parse_args(argv=None):
     """Parse the flags of `python -m part1.grads_over_time`."""
     parser = cli.Parser("part1.grads_over_time", "Plot the norm of dL/dh(t) and dL/dc(t) against the time step t.")
     add = parser.add_argument
+    add("--model_type", nargs="+", choices=train.MODELS, default=list(MODELS), help="untrained networks")
     add("--palindrome_length", type=cli.number(int, at_least=2), default=100, metavar="T", help="length T")
     add("--num_hidden", type=cli.positive_int, default=128, help="hidden units")
     add("--init", choices=train.INITS, default="xavier", help="initial weights of the untrained networks")
@@ -116,7 +117,8 @@ def main(config):
     files.refuse_foreign(table, ["model_type", "input", "state"])
     style.targets(config.output / "gradients")
     networks = trained(config.checkpoint) if config.checkpoint else untrained(
-        config.palindrome_length, config.num_hidden, config.seeds, config.init, config.forget_bias)
+        config.palindrome_length, config.num_hidden, config.seeds, config.init, config.forget_bias,
+        config.model_type)
     rows = measure(networks, config.batch_size, device)
     config.output.mkdir(parents=True, exist_ok=True)
     files.write_csv(table, rows)

@@ -44,7 +44,7 @@ def flags_of(model_type, length, seed, **settings):
 
 def recurrent_weights(model):
     """The matrices W_*h, one below the other."""
-    return torch.cat([getattr(model, f"W_{gate}h") for gate in model.recurrent])
+    return torch.cat([model.get_parameter(name) for name in model.recurrent_matrices()])
 
 
 def spectral_norm(matrix):
@@ -102,7 +102,7 @@ def kept_and_gates(model, x):
            "mean_field": slope.square().mean().sqrt().item() if model.gates == "h" else None,
            "keep_sign": (units.sign() == units[0].sign()).all(dim=0).double().mean().item()}
     if "f" in model.gates:
-        reads = {"LSTM": 0, "PeepLSTM": 1}[type(model).__name__]  # the gates look at h(t-1) or at c(t-1)
+        reads = model.state.index(model.carried[0])  # the gates look at h(t-1) or at c(t-1)
         before = [torch.zeros_like(units[0]), *(state[reads] for state in states[:-1])]
         for gate in "if":
             W_x, W_h, b = (getattr(model, name) for name in (f"W_{gate}x", f"W_{gate}h", f"b_{gate}"))
@@ -126,9 +126,12 @@ def parse_args(argv=None):
 
 def untrained(length, seeds):
     """Yield (name of the initial weights, flags, network) of the networks that are looked into before training."""
-    for model_type, start, seed in product(train.MODELS, STARTS, seeds):
-        if model_type == "RNN" and start == "chrono" or model_type == "PeepLSTM" and start == "orthogonal":
-            continue
+    models = {name: model for name, model in train.MODELS.items() if model.latch}  # those that have every other start
+    for model_type, start, seed in product(models, STARTS, seeds):
+        if start == "chrono" and "f" not in models[model_type].gates:
+            continue  # no forget gate
+        if start == "orthogonal" and "h" not in models[model_type].carried:
+            continue  # c recurs by itself, its W_*h only move the gates
         flags = flags_of(model_type, length, seed, **STARTS[start])
         torch.manual_seed(seed)
         yield start, flags, train.make_model(flags)
@@ -146,9 +149,10 @@ def main(config):
             tables["traces"] += [about | row for row in trace(flags, config.updates)]
     for start, flags, model in networks:
         model.double()
-        x, _ = make_dataset(flags.dataset, flags.input_length).batch(128, run.generator(flags.seed, "gradient data"))
+        data = make_dataset(flags.dataset, flags.input_length)
+        x, _ = data.batch(128, run.generator(flags.seed, "gradient data"))
         about = {"model_type": flags.model_type, "start": start, "init": flags.init, "forget_bias": flags.forget_bias,
-                 "T": flags.input_length + 1, "seed": flags.seed}
+                 "T": flags.input_length + data.unread, "seed": flags.seed}
         tables["directions"] += [about | row for row in directions(model, x[:1], max(1, flags.input_length // 10))]
         tables["states"].append({**about, **dict.fromkeys(("i_first", "i_later", "f_first", "f_later")),
                                  **kept_and_gates(model, x)})

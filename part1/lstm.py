@@ -15,6 +15,7 @@ class LSTM(RecurrentNetwork):
     gates = "gifo"
     recurrent = "gifo"
     state = ("h", "c")
+    carried = "hc"
     fast = bptt.LSTM
 
     def step(self, x, h, c):

@@ -15,6 +15,7 @@ class PeepLSTM(RecurrentNetwork):
     gates = "fioc"
     recurrent = "fio"
     state = ("h", "c")
+    carried = "c"
     fast = bptt.PeepLSTM
 
     def step(self, x, h, c):

@@ -29,8 +29,10 @@ class RecurrentNetwork(nn.Module):
 
     gates = ""  # the letters * of W_*x (num_hidden, input_dim) and b_* (num_hidden,), in the order of the parameters
     recurrent = ""  # those among them with a W_*h (num_hidden, num_hidden)
-    state = ("h",)  # names of what `step` passes on
+    state = ("h",)  # names of what `step` passes on, h first
+    carried = "h"  # those that the next step reads; its gates read the first of them
     fast = None  # the class in `part1.bptt` with the same equations; without one autograd differentiates `step`
+    latch = None  # a method that sets the weights so that the first input decides the state for good
     backward_pass = "bptt"  # "autograd" runs `step` in any case
 
     def __init__(self, seq_length, input_dim, num_hidden, num_classes, device="cpu"):
@@ -62,24 +64,19 @@ class RecurrentNetwork(nn.Module):
             scheme: "xavier" (uniform; Glorot & Bengio, AISTATS 2010), "kaiming" (normal, standard deviation
                 1/sqrt(fan_in); He et al., ICCV 2015, for a gain of 1), "orthogonal" (recurrent matrices W_*h
                 orthogonal, Saxe et al., ICLR 2014, the others Xavier) or "latch" (Xavier but for what the network's
-                method `latch` sets: its first input decides its state for good).
+                method `latch` sets, if it has one: its first input decides its state for good).
             forget_bias: None leaves all biases zero; a number is b_f; "chrono" draws b_f = log U(1, T - 1) and sets
                 b_i = -b_f (Tallec & Ollivier, ICLR 2018), T - 1 being the number of inputs.
 
-        Raises `InputError` for an unknown scheme and for a `forget_bias` without a forget gate or beside "latch".
+        Raises `InputError` as `check_start` does.
         """
-        if scheme not in INITS:
-            raise InputError(f"the initialization is one of {', '.join(INITS)}, not {scheme!r}")
-        if forget_bias is not None and "f" not in self.gates:
-            raise InputError("--forget_bias: a vanilla RNN has no forget gate")
-        if forget_bias is not None and scheme == "latch":
-            raise InputError("--init latch sets all biases: leave out --forget_bias")
+        self.check_start(scheme, forget_bias)
         for name, parameter in self.named_parameters():
             if name.startswith("b_"):
                 parameter.zero_()
             elif scheme == "kaiming":
                 nn.init.kaiming_normal_(parameter, nonlinearity="linear")
-            elif scheme == "orthogonal" and name.endswith("h") and name != "W_ph":
+            elif scheme == "orthogonal" and name in self.recurrent_matrices():
                 nn.init.orthogonal_(parameter)
             else:
                 nn.init.xavier_uniform_(parameter)
@@ -91,9 +88,22 @@ class RecurrentNetwork(nn.Module):
         if scheme == "latch":
             self.latch()
 
-    def latch(self):
-        """Set the weights that let the first input decide the state for good; every network has its own way."""
-        raise InputError(f"there is no latch for {type(self).__name__}")
+    def recurrent_matrices(self):
+        """The names of all W_*h."""
+        return [f"W_{gate}h" for gate in self.recurrent]
+
+    @classmethod
+    def check_start(cls, scheme, forget_bias):
+        """Raise `InputError` for an unknown scheme, a latch of a network that has none, and for a `forget_bias` without
+        a forget gate or beside "latch"."""
+        if scheme not in INITS:
+            raise InputError(f"the initialization is one of {', '.join(INITS)}, not {scheme!r}")
+        if scheme == "latch" and cls.latch is None:
+            raise InputError(f"--init latch: there is none for {cls.__name__}")
+        if forget_bias is not None and "f" not in cls.gates:
+            raise InputError(f"--forget_bias: {cls.__name__} has no forget gate")
+        if forget_bias is not None and scheme == "latch":
+            raise InputError("--init latch sets all biases: leave out --forget_bias")
 
     def spread_thresholds(self, W, b):
         """For raw digits, W x + b = W (x - theta), theta uniform on 0–9 for each unit: a thermometer code."""

@@ -5,6 +5,7 @@ of the result files they were drawn from, and nothing that changes from day to d
 """
 import hashlib
 import io
+import itertools
 import os
 from pathlib import Path
 
@@ -23,7 +24,8 @@ WIDTH = 5.5  # inches: the text width of the report's page
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F7F7F")
-MODEL_COLORS = {"RNN": ORANGE, "LSTM": BLUE, "PeepLSTM": GREEN}
+MODEL_COLORS = {"RNN": ORANGE, "LSTM": BLUE, "PeepLSTM": GREEN}  # in every figure; see `model_colors`
+MODEL_NAMES = {"PeepLSTM": "peephole LSTM"}  # of the networks that people call otherwise than the flags do
 
 plt.rcParams.update({
     "figure.figsize": (WIDTH, 2.8), "figure.constrained_layout.use": True, "savefig.dpi": 160,
@@ -81,6 +83,12 @@ def save(figure, path, sources=()):
     for target, data in content.items():
         files.write_atomically(target, data)
     return both[1]
+
+
+def model_colors(models):
+    """A colour for each network: its own from `MODEL_COLORS`, or one that is left, in the order of `models`."""
+    left = itertools.cycle((VERMILION, PURPLE, SKY))
+    return {model: MODEL_COLORS.get(model) or next(left) for model in dict.fromkeys(models)}
 
 
 def band(axes, x, rows, **style):

@@ -144,10 +144,10 @@ def make_cells(output, preset, models=None, lengths=None, seeds=None, settings=N
             by_length = [more for start, more in preset.by_length.items() if length >= start]
             config = Namespace(**functools.reduce(operator.or_, [
                 defaults, preset.settings, preset.by_model.get(model, {}), *by_length, settings or {}]))
-            binary = config.dataset == "binary_palindrome"
-            config.model_type, config.input_length, config.seed = model, length if binary else length - 1, seed
+            data = train.DATASETS[config.dataset]
+            config.model_type, config.input_length, config.seed = model, length - data.unread, seed
             train.complete(config)
-            folder = Path(output) / "cells" / f"{model}_{'L' if binary else 'T'}{length}_seed{seed}"
+            folder = Path(output) / "cells" / f"{model}_{data.letter}{length}_seed{seed}"
             flags = {name: value for name, value in vars(config).items() if name not in run.NOT_TRAINED}
             cells[folder] = Cell(length, flags, folder)
     return list(cells.values())
@@ -272,7 +272,7 @@ def parse_args(argv=None):
         help="settings and cells: " + "; ".join(f"{name}: {preset.about}" for name, preset in PRESETS.items()))
     add("--model_type", nargs="+", choices=train.MODELS, help="networks (default: the preset's)")
     add("--palindrome_lengths", nargs="+", type=cli.number(int, at_least=2), metavar="T",
-        help="lengths T of the palindromes, T - 1 digits in; for binary ones L (default: the preset's)")
+        help="lengths T of the palindromes, T - 1 digits in; L of the 2020 edition's data (default: the preset's)")
     add("--seeds", nargs="+", type=cli.seed, metavar="SEED", help="seeds (default: the preset's)")
     add("--workers", type=cli.positive_int, default=cli.cores(), help="cells at a time, one thread each")
     add("--output", type=cli.path, help="folder of the sweep (default: runs/sweep-PRESET)")
@@ -300,10 +300,10 @@ def figure_of(config):
 
 def draw(config, results, curves):
     """Draw the sweep's figure from the rows that `collect` has written; returns its path."""
+    chances = [train.make_dataset(row["dataset"], row["input_length"]).chance for row in results]
     if PRESETS[config.preset].curves:
-        chance = drawing.CHANCE[results[0]["dataset"]]
-        return drawing.learning_curves(curves, chance, figure_of(config), [config.output / "curves.csv"])
-    return drawing.lengths(results, figure_of(config), [config.output / "results.csv"])
+        return drawing.learning_curves(curves, chances, figure_of(config), [config.output / "curves.csv"])
+    return drawing.lengths(results, chances, figure_of(config), [config.output / "results.csv"])
 
 
 def main(config):

@@ -93,14 +93,13 @@ def complete(config):
         config.num_classes = dataset.num_classes
     if config.num_classes < dataset.num_classes:
         raise InputError(f"--num_classes is at least the dataset's {dataset.num_classes}, not {config.num_classes}")
+    if config.input_dim is None:  # one-hot, as the presets of part1.sweep want it
+        config.input_dim = dataset.alphabet
     if config.input_dim not in (1, dataset.alphabet):
         raise InputError(f"--input_dim is 1 or {dataset.alphabet} for this dataset, not {config.input_dim}")
-    if config.forget_bias is not None and config.model_type == "RNN":
-        raise InputError("--forget_bias: a vanilla RNN has no forget gate")
-    if config.init == "latch" and config.dataset != "palindrome":
-        raise InputError("--init latch holds the first symbol, and binary palindromes begin with padding")
-    if config.init == "latch" and config.forget_bias is not None:
-        raise InputError("--init latch sets all biases: leave out --forget_bias")
+    MODELS[config.model_type].check_start(config.init, config.forget_bias)
+    if config.init == "latch" and not dataset.label_is_first:
+        raise InputError("--init latch holds the first symbol, which does not tell the label of this dataset")
 
 
 def make_model(config, device="cpu"):

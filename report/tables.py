@@ -9,6 +9,7 @@ import numpy as np
 
 from part1 import cli, files
 from part1.drawing import SOLVED
+from part1.style import MODEL_NAMES
 from report.latex import escape, number, power, samples, spread, tabular
 from report.results import making, read_result
 
@@ -23,7 +24,6 @@ REQUIRED = (*SWEEPS.values(), *GRADIENTS.values(), *(f"{name}.json" for name in 
             *(f"{name}_curves.csv" for name in TEXTS.values()), "longer.csv", "trained.csv", "binary.csv",
             "binary_curves.csv", "optimizers.csv", "corrected.csv", "traces.csv",
             "directions.csv", "states.csv", "benchmark_part1.csv", "graph_2019.json", "graph_2020.json")
-NETWORKS = {"RNN": "RNN", "LSTM": "LSTM", "PeepLSTM": "peephole LSTM"}
 SHARE = 0.8  # a length is solved when this share of the seeds reaches the accuracy SOLVED: 4 of 5
 LEVEL = 0.95  # accuracy on binary palindromes whose first crossing is compared between networks
 MARK = "% Written by report/tables.py from the results; changes here are lost.\n"
@@ -94,7 +94,7 @@ def horizon_table(*sweeps):
     def field(rows):
         return f"{sum(accuracy >= SOLVED for accuracy in accuracies(rows))}/{len(rows)}" if rows else ""
 
-    bodies = [named(name, [[NETWORKS[model], *(field(lengths.get(T)) for T in LENGTHS)]
+    bodies = [named(name, [[MODEL_NAMES.get(model, model), *(field(lengths.get(T)) for T in LENGTHS)]
                            for model, lengths in cells(rows).items()]) for name, rows in zip(SWEEPS, sweeps)]
     return tabular("ll" + "r" * len(LENGTHS), ["settings", "network", f"$T={LENGTHS[0]}$", *map(str, LENGTHS[1:-1]),
                                                "$10^4$"], *bodies)
@@ -144,7 +144,7 @@ def binary_table(rows, curves):
         for L, runs in lengths.items():
             steps = [step for curve in grouped(cells(curves)[model][L], "seed").values()
                      if (step := next((row["step"] for row in curve if row["accuracy"] >= LEVEL), None))]
-            body.append([NETWORKS[model], str(L), str(4 * L + 1), spread(accuracies(runs)),
+            body.append([MODEL_NAMES.get(model, model), str(L), str(4 * L + 1), spread(accuracies(runs)),
                          spread(steps, 0) if steps else "--", f"{len(steps)} of {len(runs)}"])
     return tabular("lrrrrr", ["network", "$L$", "symbols read", "accuracy at the end", f"updates to {LEVEL}",
                               "seeds there"], body)
@@ -180,7 +180,8 @@ def inside_table(directions, states):
         jacobians = chosen(directions, **about, state="h" if model == "RNN" else "c", back=BACK)
         kept = [row["keep_sign"] for row in chosen(states, **about)]
         largest = [row["largest"] for row in jacobians]
-        body.append([NETWORKS[model], start, power(np.exp(np.mean(np.log(largest)))) if min(largest) else "0",
+        body.append([MODEL_NAMES.get(model, model), start,
+                     power(np.exp(np.mean(np.log(largest)))) if min(largest) else "0",
                      spread([row["above_0.01"] for row in jacobians], 0),
                      "--" if model == "PeepLSTM" else spread(kept, 2)])  # its c is never negative
     return tabular("llrrr", ["network", "initial weights", "largest", "directions", "units that keep their sign"], body)

@@ -29,6 +29,6 @@ def test_a_small_run_writes_tables_and_figure(tmp_path, call, monkeypatch):
     assert (folder / "benchmark.png").stat().st_size > 5000 and (folder / "benchmark.pdf").exists()
 
 
-@pytest.mark.parametrize("argv", [["--lengths", "1"], ["--models", "GRU"], ["--repeats", "0"], ["--threads", "0"]])
+@pytest.mark.parametrize("argv", [["--lengths", "1"], ["--models", "GPT"], ["--repeats", "0"], ["--threads", "0"]])
 def test_wrong_flags_end_in_one_line(argv, refused):
     refused(benchmark, *argv)

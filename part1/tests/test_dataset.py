@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from part1.cli import InputError
 from part1.dataset import BinaryPalindromeDataset, PalindromeDataset, make_dataset
-from part1.drawing import CHANCE
 
 CODES = [f"{k:b}" for k in range(9)]
 lengths = strategies.integers(2, 31)
@@ -149,5 +148,4 @@ def test_alphabet_classes_and_chance_are_those_of_the_data(dataset):
     digits, labels = dataset.batch(20_000, generator())
     assert digits.unique().tolist() == list(range(dataset.alphabet))
     assert labels.unique().tolist() == list(range(dataset.num_classes))
-    chance = CHANCE["palindrome" if dataset.num_classes == 10 else "binary_palindrome"]
-    assert abs(labels.bincount().max() / 20_000 - chance) < 0.02
+    assert abs(labels.bincount().max() / 20_000 - dataset.chance) < 0.02

@@ -6,12 +6,8 @@ from torch.nn.functional import cross_entropy
 
 from part1 import files, grads_over_time, run, train
 from part1.dataset import PalindromeDataset
-from part1.lstm import LSTM
-from part1.peep_lstm import PeepLSTM
 from part1.tests.test_networks import randomized
-from part1.vanilla_rnn import VanillaRNN
 
-STATES = {VanillaRNN: ["h"], LSTM: ["h", "c"], PeepLSTM: ["h", "c"]}
 TINY = ["--palindrome_length", 5, "--num_hidden", 3, "--batch_size", 4, "--seeds", 0, 1]
 
 
@@ -23,7 +19,7 @@ def gradient_norms(network, digits, labels):
 def loss_with_a_push(network, digits, labels, t, which, push):
     """The examples' losses when state number `which` of step t is moved by `push`, in a loop of its own."""
     inputs = network.encode(digits)
-    state = [torch.zeros(len(digits), network.num_hidden, dtype=torch.float64) for _ in STATES[type(network)]]
+    state = [torch.zeros(len(digits), network.num_hidden, dtype=torch.float64) for _ in network.state]
     for step in range(inputs.shape[1]):
         state = list(network.step(inputs[:, step], *state))
         if step == t:
@@ -34,13 +30,13 @@ def loss_with_a_push(network, digits, labels, t, which, push):
 
 
 @pytest.mark.parametrize("input_dim", [1, 10])
-@pytest.mark.parametrize("network_class", STATES)
+@pytest.mark.parametrize("network_class", train.MODELS.values())
 def test_norms_are_those_of_difference_quotients(network_class, input_dim):
     network = randomized(network_class(5, input_dim, 4, 10))
     digits, labels = PalindromeDataset(6).batch(3, torch.Generator().manual_seed(0))
     digits = digits / 4 if input_dim == 1 else digits  # keeps the raw digits out of the saturated tails
     found = gradient_norms(network, digits, labels)
-    assert list(found) == STATES[network_class]
+    assert list(found) == list(network_class.state)
     size = 1e-5
     with torch.no_grad():
         for which, name in enumerate(found):
@@ -110,12 +106,13 @@ def test_trained_networks_come_from_their_checkpoints(checkpoints, tmp_path, cal
                           "--output", tmp_path)
     assert (status, err, list(recwarn)) == (0, "", [])
     rows = files.read_csv(tmp_path / "gradients.csv")
-    assert [row["model_type"] for row in rows] == ["RNN"] * 6 + ["LSTM"] * 12 + ["PeepLSTM"] * 6
+    assert [row["model_type"] for row in rows] == [
+        name for name, model in train.MODELS.items() for _ in model.carried for _ in range(6)]
     for name in train.MODELS:
         network = train.MODELS[name](6, 1, 4, 10)
         network.load_state_dict(run.load_checkpoint(checkpoints[name], train.SCRIPT)["parts"]["model"])
         expected = gradient_norms(network.double(), *PalindromeDataset(7).batch(4, run.generator(0, "gradient data")))
-        for state in grads_over_time.RECURS[name]:
+        for state in network.carried:
             found = [row["norm"] for row in rows if (row["model_type"], row["state"]) == (name, state)]
             np.testing.assert_allclose(found, expected[state], rtol=1e-5)
 

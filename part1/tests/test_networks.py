@@ -8,14 +8,14 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from part1 import bptt, lstm, peep_lstm, recurrent, vanilla_rnn
+from part1 import bptt, recurrent, train
 from part1.cli import InputError
 from part1.lstm import LSTM
 from part1.peep_lstm import PeepLSTM
 from part1.recurrent import INITS
 from part1.vanilla_rnn import VanillaRNN
 
-NETWORKS = [VanillaRNN, LSTM, PeepLSTM]
+NETWORKS = list(train.MODELS.values())
 GATES = {VanillaRNN: "h", LSTM: "ifgo"}  # in the order in which torch stacks them
 NAMES = {
     VanillaRNN: "W_hx W_hh b_h W_ph b_p",
@@ -23,6 +23,9 @@ NAMES = {
     PeepLSTM: "W_fx W_fh b_f W_ix W_ih b_i W_ox W_oh b_o W_cx b_c W_ph b_p",
 }
 each_network = pytest.mark.parametrize("network_class", NETWORKS)
+with_forget_gate = pytest.mark.parametrize("network_class", [network for network in NETWORKS if "f" in network.gates])
+with_latch = pytest.mark.parametrize("network_class", [network for network in NETWORKS if network.latch])
+by_hand = pytest.mark.parametrize("network_class", [network for network in NETWORKS if network.fast])
 both_ways = pytest.mark.parametrize("backward_pass", ["bptt", "autograd"])
 
 
@@ -110,15 +113,15 @@ def test_the_peephole_lstm_equals_a_loop_over_elements(input_dim, backward_pass)
 @each_network
 @pytest.mark.parametrize("batch, length, input_dim, num_hidden", [
     (3, 5, 3, 4), (1, 4, 3, 4), (3, 1, 3, 4), (1, 1, 1, 1), (2, 3, 1, 5), (5, 7, 3, 1)])
-def test_derivatives_by_hand_are_difference_quotients(network_class, batch, length, input_dim, num_hidden):
+def test_derivatives_are_difference_quotients(network_class, batch, length, input_dim, num_hidden):
     network = randomized(network_class(length, input_dim, num_hidden, 2))
-    weights = {name: weight for name, weight in network.named_parameters() if name not in ("W_ph", "b_p")}
+    weights = dict(network.named_parameters())
     x = torch.randn(batch, length, input_dim, dtype=torch.float64)
 
-    def last_hidden(*values):
-        return bptt.last_hidden(network.fast, x, dict(zip(weights, values)))
+    def logits(*values):
+        return torch.func.functional_call(network, dict(zip(weights, values)), x)
 
-    assert torch.autograd.gradcheck(last_hidden, tuple(weights.values()))
+    assert torch.autograd.gradcheck(logits, tuple(weights.values()))
 
 
 def gradients(network, x, labels, backward_pass):
@@ -127,7 +130,7 @@ def gradients(network, x, labels, backward_pass):
     return [loss.detach(), *torch.autograd.grad(loss, list(network.parameters()))]
 
 
-@each_network
+@by_hand
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("batch, length, input_dim, num_hidden", [(128, 29, 10, 128), (33, 17, 1, 65), (0, 3, 10, 7)])
 def test_both_backward_passes_agree(network_class, dtype, tolerance, batch, length, input_dim, num_hidden):
@@ -137,7 +140,7 @@ def test_both_backward_passes_agree(network_class, dtype, tolerance, batch, leng
         assert (ours - reference).norm() <= tolerance * reference.norm() or batch == 0 and not ours.nan_to_num().any()
 
 
-@each_network
+@by_hand
 def test_a_network_may_be_used_twice_in_a_graph_that_is_walked_twice(network_class):
     network, found = randomized(network_class(5, 3, 4, 2)), {}
     first, second = torch.randn(2, 3, 5, 3, dtype=torch.float64)
@@ -189,7 +192,7 @@ def test_inputs_and_only_some_weights_may_want_a_gradient(network_class):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@each_network
+@by_hand
 def test_both_backward_passes_agree_on_a_gpu(network_class):
     network = randomized(network_class(17, 10, 65, 10)).cuda()
     x, labels = (tensor.cuda() for tensor in digits_and_labels(33, 17))
@@ -198,7 +201,7 @@ def test_both_backward_passes_agree_on_a_gpu(network_class):
 
 # Parameters
 
-@each_network
+@pytest.mark.parametrize("network_class", NAMES)
 def test_parameters_have_the_equations_names_order_and_shapes(network_class):
     d, n, classes = 3, 5, 7
     shapes = {"W_ph": (classes, n), "b_p": (classes,)}
@@ -221,7 +224,7 @@ def test_the_cell_has_as_many_parameters_as_the_assignment_counts(network_class,
     assert sum(parameter.numel() for parameter in network.parameters()) == count(n, d) + 10 * n + 10
 
 
-@pytest.mark.parametrize("module", [recurrent, vanilla_rnn, lstm, peep_lstm, bptt])
+@pytest.mark.parametrize("module", [recurrent, bptt, *map(inspect.getmodule, NETWORKS)])
 def test_the_source_names_no_layer_of_torch(module):
     for node in ast.walk(ast.parse(inspect.getsource(module))):
         if isinstance(node, ast.Attribute):
@@ -275,7 +278,7 @@ def test_initial_weights_have_the_distribution_of_their_scheme(network_class, sc
     assert not weights["W_ph"].equal(initialized(network_class, scheme, seed=1)["W_ph"])
 
 
-@pytest.mark.parametrize("network_class", [LSTM, PeepLSTM])
+@with_forget_gate
 @pytest.mark.parametrize("value", [1.0, -2.5, 0.0])
 def test_a_forget_bias_is_that_of_the_forget_gate_alone(network_class, value):
     for name, weight in initialized(network_class, "xavier", value).items():
@@ -283,7 +286,7 @@ def test_a_forget_bias_is_that_of_the_forget_gate_alone(network_class, value):
             assert weight.eq(value if name == "b_f" else 0).all(), name
 
 
-@pytest.mark.parametrize("network_class", [LSTM, PeepLSTM])
+@with_forget_gate
 @pytest.mark.parametrize("seq_length", [1, 2, 30, 500])
 def test_chrono_draws_memories_up_to_the_sequences_length(network_class, seq_length):
     weights = initialized(network_class, "xavier", "chrono", seq_length=seq_length)
@@ -295,7 +298,7 @@ def test_chrono_draws_memories_up_to_the_sequences_length(network_class, seq_len
     assert weights["b_i"].equal(-weights["b_f"]) and not weights["b_o"].any()
 
 
-@each_network
+@with_latch
 @pytest.mark.parametrize("input_dim", [1, 10])
 def test_a_latch_holds_the_first_digit(network_class, input_dim):
     """A linear readout of the last state, fitted to some sequences, names the first digit of others."""

@@ -14,7 +14,8 @@ TINY = ["--num_hidden", 6, "--batch_size", 4, "--input_length", 3, "--eval_size"
 SHORT = [*TINY, "--train_steps", 7, "--eval_every", 3]  # evaluations at 3, 6 and, off the schedule, 7
 LONG = [*TINY, "--train_steps", 150, "--eval_every", 7]
 RUNS = {
-    "RNN, RMSProp": [], "LSTM, Adam": ["--model_type", "LSTM", "--optimizer", "adam", "--forget_bias", "chrono"],
+    **{name: ["--model_type", name] for name in train.MODELS},
+    "LSTM, Adam": ["--model_type", "LSTM", "--optimizer", "adam", "--forget_bias", "chrono"],
     "peephole LSTM, SGD": ["--model_type", "PeepLSTM", "--optimizer", "sgd", "--init", "kaiming"],
     "binary": ["--dataset", "binary_palindrome", "--input_length", 2, "--input_dim", 3, "--init", "orthogonal"]}
 

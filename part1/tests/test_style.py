@@ -100,7 +100,9 @@ def test_a_band_is_one_standard_deviation_of_the_sample():
 
 
 def test_every_network_has_a_colour_that_stays_apart_without_colour():
-    assert set(style.MODEL_COLORS) == {"RNN", "LSTM", "PeepLSTM"}
+    colors = style.model_colors(["RNN", "LSTM", "other", "PeepLSTM"])
+    assert list(colors) == ["RNN", "LSTM", "other", "PeepLSTM"] and len(set(colors.values())) == 4
+    assert style.model_colors(["other", "LSTM"])["LSTM"] == colors["LSTM"]
     grey = [np.dot([int(colour[k:k + 2], 16) for k in (1, 3, 5)], [0.299, 0.587, 0.114])
             for colour in style.MODEL_COLORS.values()]
     assert min(abs(one - other) for k, one in enumerate(grey) for other in grey[:k]) > 10

@@ -141,7 +141,7 @@ def artists(monkeypatch, draw, *rows):
 def test_the_figure_shows_mean_band_seeds_and_chance(monkeypatch):
     results = [{"model_type": "LSTM", "palindrome_length": length, "accuracy": accuracy, "dataset": "palindrome"}
                for length, accuracy in [(10, 0.5), (10, 0.7), (5, 1.0), (5, 0.8)]]
-    axes, = artists(monkeypatch, drawing.lengths, results)
+    axes, = artists(monkeypatch, drawing.lengths, results, [0.1, 0.1])
     mean, five, ten, chance = axes.lines
     assert list(mean.get_xdata()) == [5, 10] and list(mean.get_ydata()) == pytest.approx([0.9, 0.6])
     assert sorted(five.get_ydata()) == [0.8, 1.0] and sorted(ten.get_ydata()) == [0.5, 0.7]
@@ -154,7 +154,7 @@ def test_the_curves_show_mean_and_band_over_seeds(monkeypatch):
     curves = [{"model_type": "LSTM", "palindrome_length": 10, "seed": seed, "step": step, "accuracy": accuracy,
                "eval_loss": loss} for seed, step, accuracy, loss in [
                    (5, 50, 0.6, 1.0), (5, 100, 0.8, 0.5), (10, 50, 0.8, 0.8), (10, 100, 1.0, 0.1), (10, 150, 1.0, 0.0)]]
-    accuracy, loss = artists(monkeypatch, drawing.learning_curves, curves, 2 / 3)
+    accuracy, loss = artists(monkeypatch, drawing.learning_curves, curves, [2 / 3])
     assert list(accuracy.lines[0].get_xdata()) == [50, 100]  # updates that all seeds have
     assert list(accuracy.lines[0].get_ydata()) == pytest.approx([0.7, 0.9])
     assert list(loss.lines[0].get_ydata()) == pytest.approx([0.9, 0.3])
@@ -334,7 +334,7 @@ def test_typed_flags_win_over_the_presets_and_cells_asked_for_twice_run_once():
 
 
 @pytest.mark.parametrize("flags, hint", [
-    ("--model_type GRU", "'GRU'"), ("--palindrome_lengths 1", "at least 2"), ("--palindrome_lengths", "expected at"),
+    ("--model_type GPT", "'GPT'"), ("--palindrome_lengths 1", "at least 2"), ("--palindrome_lengths", "expected at"),
     ("--preset best", "'best'"), ("--seeds -1", "not -1"), ("--seeds=--", "expected one argument"),
     ("--palindrome_lengths 2000000000", "memory"), ("--workers 0", "at least 1"), ("--cell 8", "0 … 7"),
     ("--cell -1", "not -1"), ("--cell 1 --collect", "not allowed with"), ("--learning_rate nan", "nan"),

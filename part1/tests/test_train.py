@@ -46,7 +46,7 @@ WRONG = [
     ("--learning_rate=-1e-3", "above 0"), ("--learning_rate 1e39", "not 1e39"), ("--train_steps 0", "not 0"),
     ("--max_norm 0", "above 0"), ("--seed 9223372036854775808", "at most"), ("--target_accuracy 99", "at most 1"),
     ("--momentum 2", "at most 1"), ("--forget_bias 1", "no forget gate"), ("--forget_bias chrono", "no forget gate"),
-    ("--init latch --dataset binary_palindrome --input_length 4", "begin with padding"), ("--beta2 1", "below 1"),
+    ("--init latch --dataset binary_palindrome --input_length 4", "does not tell the label"), ("--beta2 1", "below 1"),
     ("--model_type LSTM --init latch --forget_bias 1", "all biases"), ("--beta1 -0.1", "at least 0"),
     ("--model_type LSTM --forget_bias Chrono", "number or chrono"), ("--model_type LSTM --forget_bias 1e39", "1e39"),
     ("--device cuda:999", "cuda:999"), ("--device gpu", "'gpu'"), ("--resume", "no checkpoint"),
@@ -181,8 +181,8 @@ def test_it_stops_at_the_second_evaluation_in_a_row_that_reaches_the_target(accu
 
 @pytest.mark.parametrize("flags", [
     ["--model_type", "RNN"],  # the assignment's own setting
-    ["--model_type", "LSTM", "--input_dim", 10, "--forget_bias", "chrono", "--num_hidden", 64],
-    ["--model_type", "PeepLSTM", "--input_dim", 10, "--forget_bias", "chrono", "--num_hidden", 64]])
+    *(["--model_type", name, "--input_dim", 10, "--num_hidden", 64,
+       *(["--forget_bias", "chrono"] if "f" in model.gates else [])] for name, model in train.MODELS.items())])
 def test_palindromes_of_length_five_are_learned(flags, tmp_path):
     result = in_process(*flags, "--input_length", 4, "--train_steps", 3000, "--eval_every", 100, "--eval_size", 2000,
                         "--target_accuracy", 0.99, "--device", "cpu", "--output", tmp_path / "run")
@@ -217,8 +217,8 @@ def test_a_frozen_recurrence_stays_and_the_output_learns(tmp_path):
     assert in_process("--output", tmp_path / "frozen", "--resume", "--train_steps", 8)["steps"] == 8
 
 
-@pytest.mark.parametrize("flags", ["--model_type RNN", "--model_type RNN --input_dim 10",
-                                   "--model_type LSTM --input_dim 10", "--model_type PeepLSTM --input_dim 10"])
+@pytest.mark.parametrize("flags", ["--model_type RNN", *(
+    f"--model_type {name} --input_dim 10" for name, model in train.MODELS.items() if model.latch)])
 def test_a_latch_learns_a_hundred_digits_at_once(flags, tmp_path):
     result = in_process(*flags.split(), "--init", "latch", "--input_length", 99, "--batch_size", 32,
                         "--train_steps", 50, "--eval_every", 50, "--eval_size", 300, "--output", tmp_path)
