@@ -1,9 +1,12 @@
-"""Palindromes: the toy data of Part 1, decimal (2019 edition) and binary (2020 edition).
+"""The toy data of Part 1: decimal palindromes (2019 edition), and the binary palindromes, Baum-Sweet sequences and random
+combinations of the 2020 edition.
 
-A network reads all symbols of a palindrome but the last and has to name the last, which is the first one it read. Both
-datasets give single examples (`ds[i]`, for a `DataLoader`) and whole batches at once (`ds.batch(128, generator)`, which
-is what the train script uses: no Python loop over examples or digits).
+A network reads all symbols of a sequence and has to name its label; that of a palindrome is the digit that would come
+next, which is the first one it read. All datasets give single examples (`ds[i]`, for a `DataLoader`) and whole batches
+at once (`ds.batch(128, generator)`, which is what the train script uses: no Python loop over examples or digits).
 """
+import functools
+import math
 import sys
 
 import torch
@@ -104,7 +107,83 @@ class BinaryPalindromeDataset(PalindromeDataset):
         return whole.gather(1, order).to(dtype)
 
 
-DATASETS = {"palindrome": PalindromeDataset, "binary_palindrome": BinaryPalindromeDataset}
+class BaumSweetDataset(SequenceDataset):
+    """Members of the Baum-Sweet sequence, from `seq_length` = L, 2 … 18 (else `InputError`).
+
+    An integer uniform on 10 … 10^L, both included, is written in binary without leading zeros and padded on the left to
+    4L symbols: 0 is the pad, 1 stands for '0' and 2 for '1'. Its label is 1 if no block of consecutive zeros has an odd
+    length. Few have; so a number with label 0 is kept with probability `KEEP` only, else another is drawn, which
+    balances the labels at L = 6 (share of label 1: 0.82 at L = 4, 0.67 at L = 5, 0.50 at L = 6).
+    """
+
+    alphabet = 3
+    num_classes = 2
+    KEEP = 0.016724
+    EVEN = 0x5555555555555555  # bits 0, 2, 4 …
+
+    def __init__(self, seq_length):
+        if not 2 <= seq_length <= 18:
+            raise InputError(f"the length L of a Baum-Sweet number is 2 to 18 digits, not {seq_length}")
+        self.seq_length = seq_length
+        self.num_inputs = 4 * seq_length
+        ones = self.members(10**seq_length) - self.members(9)
+        zeros = 10**seq_length - 9 - ones
+        self.kept = (ones + self.KEEP * zeros) / (ones + zeros)  # the share of the numbers drawn that are kept
+        self.chance = max(ones, self.KEEP * zeros) / (ones + self.KEEP * zeros)
+
+    @classmethod
+    @functools.cache
+    def members(cls, limit):
+        """How many of 1 … `limit` have label 1: those of 2n + 1 have that of n, of 4n that of n, of 4n + 2 label 0."""
+        return 1 + cls.members((limit - 1) // 2) + cls.members(limit // 4) if limit else 0
+
+    @classmethod
+    def labels(cls, numbers):
+        """Labels, bool of the shape of `numbers`, int64: all bits at once.
+
+        The bits of y = ~numbers are ones where blocks of zeros are. Adding the lowest bit of a block to y carries
+        through the block to the bit behind it, so a block is odd if that bit is, where the lowest is even, or reversely.
+        """
+        y = ~numbers
+        lowest = y & ~(y << 1)
+        behind_even, behind_odd = y + (lowest & cls.EVEN), y + (lowest & ~cls.EVEN)
+        return (behind_even & ~cls.EVEN | behind_odd & cls.EVEN) & numbers == 0
+
+    def batch(self, batch_size, generator=None):
+        """Draw a batch: symbols (batch_size, 4L) float32 and labels (batch_size,) int64."""
+        numbers = torch.empty(0, dtype=torch.int64)
+        while len(numbers) < batch_size:
+            draws = min(10**6, math.ceil(1.1 * (batch_size - len(numbers)) / self.kept) + 100)
+            drawn = torch.randint(10, 10**self.seq_length + 1, (draws,), generator=generator)
+            kept = self.labels(drawn) | (torch.rand(draws, generator=generator) < self.KEEP)
+            numbers = torch.cat([numbers, drawn[kept]])
+        numbers = numbers[:batch_size]
+        shifted = numbers.unsqueeze(1) >> torch.arange(self.num_inputs - 1, -1, -1)
+        symbols = torch.where(shifted > 0, (shifted & 1) + 1, 0)
+        return symbols.float(), self.labels(numbers).long()
+
+
+class RandomCombinationsDataset(SequenceDataset):
+    """Random permutations of 0 … L-1, L = `seq_length` at least 2 (else `InputError`): the label is the last number.
+
+    The network reads the L - 1 numbers before it, so the label is L(L-1)/2 minus their sum. There are L classes.
+    """
+
+    def __init__(self, seq_length):
+        if seq_length < 2:
+            raise InputError(f"a combination has at least 2 numbers, one to read and one to predict, not {seq_length}")
+        self.seq_length = self.alphabet = self.num_classes = seq_length
+        self.num_inputs = seq_length - 1
+        self.chance = 1 / seq_length
+
+    def batch(self, batch_size, generator=None):
+        """Draw a batch: symbols (batch_size, L - 1) float32 and labels (batch_size,) int64."""
+        permutations = torch.rand(batch_size, self.seq_length, generator=generator).argsort(dim=1)
+        return permutations[:, :-1].float(), permutations[:, -1]
+
+
+DATASETS = {"palindrome": PalindromeDataset, "binary_palindrome": BinaryPalindromeDataset,
+            "baum_sweet": BaumSweetDataset, "random_combinations": RandomCombinationsDataset}
 
 
 def make_dataset(name, input_length):

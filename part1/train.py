@@ -1,4 +1,4 @@
-"""Train an RNN, LSTM or peephole LSTM on palindromes (Questions 1.2, 1.3, 1.6 of 2019; 1.3, 1.4 of 2020).
+"""Train a recurrent network on palindromes and other toy data (Questions 1.2, 1.3, 1.6 of 2019; 1.3, 1.4 of 2020).
 
     python -m part1.train --model_type RNN --input_length 4              # the assignment's sanity check: T = 5
     python -m part1.train --model_type LSTM --input_length 99 --input_dim 10 --forget_bias chrono --target_accuracy 0.99
@@ -40,21 +40,22 @@ def forget_bias(text):
 
 def make_parser():
     """The parser of this script's flags."""
-    parser = cli.Parser(SCRIPT, "Train a recurrent network to predict the last symbol of a palindrome.")
+    parser = cli.Parser(SCRIPT, "Train a recurrent network on the toy data of Part 1.")
     add = parser.add_argument
     add("--model_type", choices=MODELS, default="RNN", help="network")
-    add("--dataset", choices=DATASETS, default="palindrome", help="decimal (2019) or binary (2020) palindromes")
+    add("--dataset", choices=DATASETS, default="palindrome", help="the task: that of 2019, or one of 2020's")
     add("--input_length", type=cli.positive_int, default=10,
-        help="digits read, T - 1 for a palindrome of length T; for binary palindromes the even L of the 2020 script")
+        help="digits read, T - 1 for a palindrome of length T; for the datasets of 2020 the L of its script")
     add("--input_dim", type=cli.positive_int, default=1,
-        help="1: the digit itself; the size of the alphabet (10; binary: 3): its one-hot vector, which learns faster")
-    add("--num_classes", type=cli.positive_int, help="outputs (default: the dataset's, 10 or 2)")
+        help="1: the digit itself; the size of the alphabet (10; 3; random_combinations: L): its one-hot vector, which "
+        "learns faster")
+    add("--num_classes", type=cli.positive_int, help="outputs (default: the dataset's: 10, 2 or L)")
     add("--num_hidden", type=cli.positive_int, default=128, help="hidden units")
     add("--init", choices=INITS, default="xavier", help="initial weights; orthogonal: of the recurrent matrices; "
         "latch: the first digit decides the state for good")
     add("--forget_bias", type=forget_bias, metavar="VALUE|chrono",
         help="initial bias of the forget gate: a number, or chrono for memories of all lengths up to T (default: 0)")
-    add("--batch_size", type=cli.positive_int, default=128, help="palindromes per update")
+    add("--batch_size", type=cli.positive_int, default=128, help="sequences per update")
     add("--optimizer", choices=OPTIMIZERS, default="rmsprop", help="optimizer")
     add("--learning_rate", type=cli.number(float, above=0, at_most=1e6), default=1e-3, help="step size")
     add("--momentum", type=cli.number(float, at_least=0, at_most=1), default=0.9, help="of sgd; the others ignore it")
@@ -65,7 +66,7 @@ def make_parser():
     add("--freeze_recurrent", action="store_true", help="train only the output, W_ph and b_p")
     add("--max_norm", type=cli.positive_float, default=10.0, help="clip the norm of the gradient to this")
     add("--eval_every", type=cli.positive_int, default=250, help="updates between evaluations, which also save")
-    add("--eval_size", type=cli.positive_int, default=10_000, help="palindromes in the separate evaluation set")
+    add("--eval_size", type=cli.positive_int, default=10_000, help="sequences in the separate evaluation set")
     add("--backward", choices=["bptt", "autograd"], default="bptt",
         help="bptt: the hand-written derivatives of part1/bptt.py; autograd: the plain loop, same results, slower")
     add("--target_accuracy", type=cli.number(float, above=0, at_most=1),

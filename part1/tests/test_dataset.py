@@ -1,5 +1,7 @@
-"""The palindromes: their shapes, their symmetry, and their distribution against a plain Python construction."""
+"""The datasets: their shapes, and their distribution against a plain Python construction."""
 import itertools
+import math
+import re
 import sys
 from collections import Counter
 
@@ -10,7 +12,8 @@ from hypothesis import given, strategies
 from torch.utils.data import DataLoader, Dataset
 
 from part1.cli import InputError
-from part1.dataset import BinaryPalindromeDataset, PalindromeDataset, make_dataset
+from part1.dataset import (BaumSweetDataset, BinaryPalindromeDataset, PalindromeDataset, RandomCombinationsDataset,
+                           make_dataset)
 
 CODES = [f"{k:b}" for k in range(9)]
 lengths = strategies.integers(2, 31)
@@ -96,7 +99,8 @@ def test_every_binary_row_is_padded_left_and_made_of_codes(half_length, seed):
 
 
 @pytest.mark.parametrize("dataset, width, classes", [
-    (PalindromeDataset(11), 10, 10), (PalindromeDataset(2), 1, 10), (BinaryPalindromeDataset(4), 17, 2)])
+    (PalindromeDataset(11), 10, 10), (PalindromeDataset(2), 1, 10), (BinaryPalindromeDataset(4), 17, 2),
+    (BaumSweetDataset(4), 16, 2), (RandomCombinationsDataset(5), 4, 5)])
 def test_items_are_fresh_examples(dataset, width, classes):
     assert isinstance(dataset, Dataset) and len(dataset) == sys.maxsize
     torch.manual_seed(3)
@@ -113,7 +117,8 @@ def test_generate_palindrome_gives_a_whole_one():
     assert BinaryPalindromeDataset(2).generate_palindrome().shape == (10,)
 
 
-@pytest.mark.parametrize("dataset", [PalindromeDataset(30), BinaryPalindromeDataset(10)])
+@pytest.mark.parametrize("dataset", [PalindromeDataset(30), BinaryPalindromeDataset(10), BaumSweetDataset(6),
+                                     RandomCombinationsDataset(15)])
 def test_the_generator_alone_decides(dataset):
     before, same = torch.get_rng_state(), generator(5)
     first, again, other = (dataset.batch(8, source) for source in (same, generator(5), generator(6)))
@@ -131,7 +136,8 @@ def test_two_workers_of_a_dataloader_draw_different_examples():
 
 
 @pytest.mark.parametrize("dataset, length, hint", [
-    (PalindromeDataset, 1, "at least 2"), (BinaryPalindromeDataset, 3, "even"), (BinaryPalindromeDataset, 0, "even")])
+    (PalindromeDataset, 1, "at least 2"), (BinaryPalindromeDataset, 3, "even"), (BinaryPalindromeDataset, 0, "even"),
+    (BaumSweetDataset, 1, "2 to 18"), (BaumSweetDataset, 19, "2 to 18"), (RandomCombinationsDataset, 1, "at least 2")])
 def test_impossible_lengths_are_refused(dataset, length, hint):
     with pytest.raises(InputError, match=hint):
         dataset(length)
@@ -141,9 +147,64 @@ def test_input_length_means_what_the_courses_scripts_mean():
     assert make_dataset("palindrome", 10).seq_length == 11
     binary = make_dataset("binary_palindrome", 10)
     assert type(binary) is BinaryPalindromeDataset and binary.seq_length == 10
+    assert make_dataset("baum_sweet", 6).num_inputs == 24 and make_dataset("random_combinations", 6).num_inputs == 5
 
 
-@pytest.mark.parametrize("dataset", [PalindromeDataset(5), BinaryPalindromeDataset(4)])
+def label_of(number):
+    """Whether a number is a member of the Baum-Sweet sequence, from its text."""
+    return all(len(block) % 2 == 0 for block in re.findall("0+", f"{number:b}"))
+
+
+@given(strategies.one_of(
+    strategies.integers(1, 10**18), strategies.lists(strategies.sampled_from(["1", "00", "11"]), max_size=28).map(
+        lambda parts: int("1" + "".join(parts), 2))))
+def test_a_baum_sweet_label_is_that_of_the_binary_text(number):
+    assert BaumSweetDataset.labels(torch.tensor([number])).item() == label_of(number)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 9, 100, 12345])
+def test_members_are_counted(limit):
+    assert BaumSweetDataset.members(limit) == sum(map(label_of, range(1, limit + 1)))
+
+
+def test_baum_sweet_distribution_is_that_of_drawing_again():
+    dataset, size = BaumSweetDataset(2), 200_000
+    symbols, labels = dataset.batch(size, generator())
+    texts = ["".join(" 01"[int(symbol)] for symbol in row) for row in symbols.tolist()]
+    assert all(len(text) == 8 and text == f"{text.strip():>8}" for text in texts)
+    counts = Counter(int(text, 2) for text in texts)
+    assert labels.tolist() == [label_of(int(text, 2)) for text in texts]
+    weights = {number: 1 if label_of(number) else 0.016724 for number in range(10, 101)}  # the last one included
+    scale = size / sum(weights.values())
+    assert set(counts) <= set(weights)
+    for number, weight in weights.items():
+        expected = scale * weight
+        assert abs(counts[number] - expected) < 5 * math.sqrt(expected), number
+    dataset, size = BaumSweetDataset(6), 100_000
+    share = dataset.batch(size, generator())[1].double().mean().item()
+    ones = sum(map(label_of, range(10, 10**6 + 1)))
+    expected = ones / (ones + 0.016724 * (10**6 - 9 - ones))
+    assert abs(share - expected) < 5 * math.sqrt(expected * (1 - expected) / size)
+
+
+@pytest.mark.parametrize("length", [2, 4])
+def test_random_combinations_are_uniform_permutations(length):
+    outcomes = list(itertools.permutations(range(length)))
+    symbols, labels = RandomCombinationsDataset(length).batch(1000 * len(outcomes), generator())
+    assert symbols.dtype == torch.float32 and labels.dtype == torch.int64
+    counts = Counter(tuple(row) for row in torch.cat([symbols, labels[:, None]], dim=1).long().tolist())
+    assert set(counts) == set(outcomes)
+    assert chi_square_is_plausible([counts[row] for row in outcomes], [1000] * len(outcomes))
+
+
+@given(strategies.integers(2, 40), seeds)
+def test_the_number_that_is_missing_is_the_label(length, seed):
+    symbols, labels = RandomCombinationsDataset(length).batch(20, generator(seed))
+    assert labels.equal(length * (length - 1) // 2 - symbols.sum(dim=1).long())
+
+
+@pytest.mark.parametrize("dataset", [PalindromeDataset(5), BinaryPalindromeDataset(4), BaumSweetDataset(2),
+                                     BaumSweetDataset(5), BaumSweetDataset(6), RandomCombinationsDataset(4)])
 def test_alphabet_classes_and_chance_are_those_of_the_data(dataset):
     digits, labels = dataset.batch(20_000, generator())
     assert digits.unique().tolist() == list(range(dataset.alphabet))

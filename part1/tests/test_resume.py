@@ -17,7 +17,9 @@ RUNS = {
     **{name: ["--model_type", name] for name in train.MODELS},
     "LSTM, Adam": ["--model_type", "LSTM", "--optimizer", "adam", "--forget_bias", "chrono"],
     "peephole LSTM, SGD": ["--model_type", "PeepLSTM", "--optimizer", "sgd", "--init", "kaiming"],
-    "binary": ["--dataset", "binary_palindrome", "--input_length", 2, "--input_dim", 3, "--init", "orthogonal"]}
+    "binary": ["--dataset", "binary_palindrome", "--input_length", 2, "--input_dim", 3, "--init", "orthogonal"],
+    "Baum-Sweet": ["--dataset", "baum_sweet", "--input_length", 6],
+    "combinations": ["--dataset", "random_combinations", "--input_length", 5, "--input_dim", 5]}
 
 
 def load(folder):

@@ -33,6 +33,7 @@ def test_the_number_of_classes_follows_the_dataset():
     assert train.parse_args(["--dataset", "binary_palindrome"]).num_classes == 2
     assert train.parse_args(["--dataset", "binary_palindrome", "--num_classes", "10"]).num_classes == 10
     assert train.parse_args(["--num_classes", "12"]).num_classes == 12
+    assert train.parse_args(["--dataset", "random_combinations", "--input_length", "6"]).num_classes == 6
 
 
 WRONG = [
@@ -48,6 +49,8 @@ WRONG = [
     ("--momentum 2", "at most 1"), ("--forget_bias 1", "no forget gate"), ("--forget_bias chrono", "no forget gate"),
     ("--init latch --dataset binary_palindrome --input_length 4", "does not tell the label"), ("--beta2 1", "below 1"),
     ("--model_type LSTM --init latch --forget_bias 1", "all biases"), ("--beta1 -0.1", "at least 0"),
+    ("--dataset baum_sweet --input_length 1", "2 to 18"), ("--dataset random_combinations --input_dim 10", "1 or 3"),
+    ("--dataset random_combinations --input_length 1", "at least 2"),
     ("--model_type LSTM --forget_bias Chrono", "number or chrono"), ("--model_type LSTM --forget_bias 1e39", "1e39"),
     ("--device cuda:999", "cuda:999"), ("--device gpu", "'gpu'"), ("--resume", "no checkpoint"),
     ("--epochs 3", "unrecognized arguments: --epochs 3"), ("--num_hid 3", "unrecognized"), ("stray", "unrecognized"),
