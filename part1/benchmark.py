@@ -77,8 +77,8 @@ def make_update(config, contestant, model_type, length):
     if contestant == "compiled":
         network.step = torch.compile(network.step)
     elif contestant == "torch":  # our weights stay, but get no gradient and so no update
-        network.cell = getattr(nn, model_type)(DIGITS, n, batch_first=True)
-        network.forward = lambda x: network.output(network.cell(network.encode(x))[0][:, -1])
+        network.torchs = getattr(nn, model_type)(DIGITS, n, batch_first=True)
+        network.forward = lambda x: network.output(network.torchs(network.encode(x))[0][:, -1])
     optimizer = torch.optim.RMSprop(network.parameters(), lr=1e-3, foreach=True)  # as in part1.train
     digits, labels = PalindromeDataset(length).batch(config.batch_size)
     rows = sum(len(b) for name, b in network.named_parameters() if name.startswith("b_") and name != "b_p")

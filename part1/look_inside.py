@@ -77,7 +77,7 @@ def jacobians(model, x):
     """dh(T)/dh(t), and for an LSTM dh(T)/dc(t), for one sequence x, (1, seq_length): a dict from the state's name to
     (seq_length, n, n). Copy k of the sequence carries the gradient of h_k(T), so that one backward pass gives all rows.
     """
-    states = list(model.states(x.expand(model.num_hidden, -1)))
+    states = list(model.states(x.expand(model.W_ph.shape[1], -1)))
     tensors = [tensor for state in states for tensor in state]
     rows = torch.autograd.grad(states[-1][0].diagonal().sum(), tensors, materialize_grads=True)
     return {name: torch.stack(rows[k::len(model.state)]) for k, name in enumerate(model.state)}
@@ -101,7 +101,7 @@ def kept_and_gates(model, x):
     row = {"sigma_1": spectral_norm(recurrent_weights(model)), "slope": slope.mean().item(),
            "mean_field": slope.square().mean().sqrt().item() if model.gates == "h" else None,
            "keep_sign": (units.sign() == units[0].sign()).all(dim=0).double().mean().item()}
-    if "f" in model.gates:
+    if "f" in model.gates and len(model.directions) == 1:
         reads = model.state.index(model.carried[0])  # the gates look at h(t-1) or at c(t-1)
         before = [torch.zeros_like(units[0]), *(state[reads] for state in states[:-1])]
         for gate in "if":

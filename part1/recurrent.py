@@ -31,6 +31,7 @@ class RecurrentNetwork(nn.Module):
     recurrent = ""  # those among them with a W_*h (num_hidden, num_hidden)
     state = ("h",)  # names of what `step` passes on, h first
     carried = "h"  # those that the next step reads; its gates read the first of them
+    directions = ("",)  # of reading, each with parameters of its own: a suffix of their names
     fast = None  # the class in `part1.bptt` with the same equations; without one autograd differentiates `step`
     latch = None  # a method that sets the weights so that the first input decides the state for good
     backward_pass = "bptt"  # "autograd" runs `step` in any case
@@ -42,13 +43,15 @@ class RecurrentNetwork(nn.Module):
                                num_classes=num_classes).items():
             if size < 1:
                 raise InputError(f"{name} must be at least 1, not {size}")
-        shapes = {}
+        cell = {}
         for gate in self.gates:
-            shapes[f"W_{gate}x"] = (num_hidden, input_dim)
+            cell[f"W_{gate}x"] = (num_hidden, input_dim)
             if gate in self.recurrent:
-                shapes[f"W_{gate}h"] = (num_hidden, num_hidden)
-            shapes[f"b_{gate}"] = (num_hidden,)
-        shapes |= {"W_ph": (num_classes, num_hidden), "b_p": (num_classes,)}
+                cell[f"W_{gate}h"] = (num_hidden, num_hidden)
+            cell[f"b_{gate}"] = (num_hidden,)
+        shapes = {name + direction: shape for direction in self.directions for name, shape in cell.items()}
+        shapes |= {"W_ph": (num_classes, len(self.directions) * num_hidden), "b_p": (num_classes,)}
+        self.cell_names = list(cell)
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device)))
         self.initialize()
@@ -80,17 +83,22 @@ class RecurrentNetwork(nn.Module):
                 nn.init.orthogonal_(parameter)
             else:
                 nn.init.xavier_uniform_(parameter)
-        if forget_bias == "chrono":
-            self.b_f.copy_(torch.empty_like(self.b_f).uniform_(1, max(1, self.seq_length)).log_())
-            self.b_i.copy_(-self.b_f)
-        elif forget_bias is not None:
-            self.b_f.fill_(forget_bias)
+        for cell in map(self.cell, self.directions if forget_bias is not None else ()):
+            if forget_bias == "chrono":
+                cell["b_f"].uniform_(1, max(1, self.seq_length)).log_()
+                cell["b_i"].copy_(-cell["b_f"])
+            else:
+                cell["b_f"].fill_(forget_bias)
         if scheme == "latch":
             self.latch()
 
+    def cell(self, direction=""):
+        """All parameters but W_ph and b_p by the equations' names, a dict."""
+        return {name: self.get_parameter(name + direction) for name in self.cell_names}
+
     def recurrent_matrices(self):
         """The names of all W_*h."""
-        return [f"W_{gate}h" for gate in self.recurrent]
+        return [f"W_{gate}h{direction}" for direction in self.directions for gate in self.recurrent]
 
     @classmethod
     def check_start(cls, scheme, forget_bias):
@@ -118,16 +126,19 @@ class RecurrentNetwork(nn.Module):
         0 … input_dim - 1 where they become one-hot.
         """
         if self.fast and self.backward_pass == "bptt" and not x.requires_grad:
-            cell = {name: weight for name, weight in self.named_parameters() if name not in ("W_ph", "b_p")}
-            return self.output(bptt.last_hidden(self.fast, self.encode(x), cell))
+            return self.output(self.last_hidden(x))
         for h, *_ in self.states(x):
             pass
         return self.output(h)
 
+    def last_hidden(self, x):
+        """h(T), (batch, num_hidden), by `part1.bptt`."""
+        return bptt.last_hidden(self.fast, self.encode(x), self.cell())
+
     def states(self, x):
-        """Yield the state after each step, a tuple as `state` names it, of tensors (batch, num_hidden)."""
+        """Yield the state after each step, a tuple as `state` names it, of tensors (batch, width of W_ph)."""
         x = self.encode(x)
-        state = [x.new_zeros(len(x), self.num_hidden) for _ in self.state]
+        state = [x.new_zeros(len(x), self.W_ph.shape[1]) for _ in self.state]
         for x_t in x.unbind(dim=1):
             state = self.step(x_t, *state)
             yield state

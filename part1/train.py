@@ -17,6 +17,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from part1 import cli, files, run
+from part1.bi_lstm import BiLSTM
 from part1.cli import InputError
 from part1.dataset import DATASETS, make_dataset
 from part1.gru import GRU
@@ -26,7 +27,7 @@ from part1.recurrent import INITS
 from part1.vanilla_rnn import VanillaRNN
 
 SCRIPT = "part1.train"
-MODELS = {"RNN": VanillaRNN, "LSTM": LSTM, "PeepLSTM": PeepLSTM, "GRU": GRU}
+MODELS = {"RNN": VanillaRNN, "LSTM": LSTM, "PeepLSTM": PeepLSTM, "GRU": GRU, "BiLSTM": BiLSTM}
 OPTIMIZERS = {"rmsprop": torch.optim.RMSprop, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 

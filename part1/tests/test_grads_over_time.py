@@ -19,7 +19,7 @@ def gradient_norms(network, digits, labels):
 def loss_with_a_push(network, digits, labels, t, which, push):
     """The examples' losses when state number `which` of step t is moved by `push`, in a loop of its own."""
     inputs = network.encode(digits)
-    state = [torch.zeros(len(digits), network.num_hidden, dtype=torch.float64) for _ in network.state]
+    state = [torch.zeros(len(digits), network.W_ph.shape[1], dtype=torch.float64) for _ in network.state]
     for step in range(inputs.shape[1]):
         state = list(network.step(inputs[:, step], *state))
         if step == t:
@@ -42,9 +42,10 @@ def test_norms_are_those_of_difference_quotients(network_class, input_dim):
         for which, name in enumerate(found):
             assert found[name].shape == (5,)
             for t in range(5):
-                quotients = torch.empty(3, 4, dtype=torch.float64)
-                for unit in range(4):
-                    push = torch.zeros(4, dtype=torch.float64)
+                width = network.W_ph.shape[1]
+                quotients = torch.empty(3, width, dtype=torch.float64)
+                for unit in range(width):
+                    push = torch.zeros(width, dtype=torch.float64)
                     push[unit] = size
                     up, down = (loss_with_a_push(network, digits, labels, t, which, sign * push) for sign in (1, -1))
                     quotients[:, unit] = (up - down) / (2 * size)

@@ -269,7 +269,7 @@ def test_initial_weights_have_the_distribution_of_their_scheme(network_class, sc
             standard = weight * math.sqrt(weight.shape[1])
             assert abs(standard.mean()) < 5 / math.sqrt(number) and abs(standard.std() - 1) < 5 / math.sqrt(2 * number)
             assert abs((standard**4).mean() - 3) < 5 * math.sqrt(96 / number)  # normal: no other has this kurtosis
-        elif scheme == "orthogonal" and name[-1] == "h" and name != "W_ph":
+        elif scheme == "orthogonal" and name[3] == "h" and name != "W_ph":
             torch.testing.assert_close(weight @ weight.T, torch.eye(64), rtol=0, atol=1e-5)
             assert weight.trace().abs() < 8  # random, not the identity
         else:
@@ -283,19 +283,21 @@ def test_initial_weights_have_the_distribution_of_their_scheme(network_class, sc
 def test_a_forget_bias_is_that_of_the_forget_gate_alone(network_class, value):
     for name, weight in initialized(network_class, "xavier", value).items():
         if name[0] == "b":
-            assert weight.eq(value if name == "b_f" else 0).all(), name
+            assert weight.eq(value if name[:3] == "b_f" else 0).all(), name
 
 
 @with_forget_gate
 @pytest.mark.parametrize("seq_length", [1, 2, 30, 500])
 def test_chrono_draws_memories_up_to_the_sequences_length(network_class, seq_length):
     weights = initialized(network_class, "xavier", "chrono", seq_length=seq_length)
-    memories = weights["b_f"].exp()  # uniform on 1 … T - 1
-    assert memories.min() >= 1 - 1e-5 and memories.max() <= seq_length * (1 + 1e-5)
-    spread = (seq_length - 1) / math.sqrt(12)
-    assert abs(memories.mean() - (1 + seq_length) / 2) <= 5 * spread / 8 + 1e-5
-    assert seq_length == 1 or abs(memories.std() / spread - 1) < 0.35
-    assert weights["b_i"].equal(-weights["b_f"]) and not weights["b_o"].any()
+    for direction in network_class.directions:
+        memories = weights["b_f" + direction].exp()  # uniform on 1 … T - 1
+        assert memories.min() >= 1 - 1e-5 and memories.max() <= seq_length * (1 + 1e-5)
+        spread = (seq_length - 1) / math.sqrt(12)
+        assert abs(memories.mean() - (1 + seq_length) / 2) <= 5 * spread / 8 + 1e-5
+        assert seq_length == 1 or abs(memories.std() / spread - 1) < 0.35
+        assert weights["b_i" + direction].equal(-weights["b_f" + direction])
+        assert not weights["b_o" + direction].any()
 
 
 @with_latch
