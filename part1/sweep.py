@@ -2,7 +2,7 @@
 
     python -m part1.sweep                                                  # RNN and LSTM with the settings found best
     python -m part1.sweep --model_type LSTM --palindrome_lengths 50 100 200 --seeds 0 1 2 3 4
-    python -m part1.sweep --preset 2020                                    # the 2020 edition's learning curves
+    python -m part1.sweep --preset 2020D                                   # the 2020 edition's learning curves
     sbatch --array=0-84 part1/sweep.sbatch --preset tuned                  # on a cluster, one task per cell
 
 Every cell (network, length, seed) is one independent run of `part1.train` in a folder of its own. The same command goes
@@ -54,6 +54,8 @@ STOP = {"eval_every": 100, "target_accuracy": 0.99, "train_steps": 3000}
 ONE_HOT = STOP | {"input_dim": 10}
 RNN = {"init": "orthogonal", "learning_rate": 1e-4, "train_steps": 6000}
 LSTM = {"forget_bias": "chrono"}
+GROUPS_2020 = {"input_dim": None, "num_hidden": 256, "batch_size": 256, "optimizer": "adam", "learning_rate": 1e-4,
+               "init": "kaiming", "train_steps": 3000, "eval_every": 50, "eval_size": 2000}
 LSTM_ADAM = LSTM | {"optimizer": "adam", "learning_rate": 3e-3}
 PRESETS = {
     "tuned": Preset(
@@ -76,11 +78,16 @@ PRESETS = {
     "official": Preset(
         "the course's defaults: raw digits, Xavier weights, zero biases, learning rate 1e-3",
         {"RNN": [5, 10, 15, 20], "LSTM": [5, 10, 15, 20]}, STOP),
-    "2020": Preset(
+    "2020A": Preset(
+        "Baum-Sweet sequences with the 2020 edition's settings", {"LSTM": [4, 5, 6], "GRU": [4, 5, 6]},
+        GROUPS_2020 | {"dataset": "baum_sweet"}, seeds=(5, 10, 20), curves=True),
+    "2020B": Preset(
+        "random combinations with the 2020 edition's settings", {"LSTM": [5, 10, 15], "BiLSTM": [5, 10, 15]},
+        GROUPS_2020 | {"dataset": "random_combinations", "num_hidden": 128, "batch_size": 128, "learning_rate": 1e-3,
+                       "train_steps": 2000}, seeds=(5, 10, 20), curves=True),
+    "2020D": Preset(
         "binary palindromes with the 2020 edition's settings", {"LSTM": [10, 20], "PeepLSTM": [10]},
-        {"dataset": "binary_palindrome", "input_dim": 3, "num_hidden": 256, "batch_size": 256, "optimizer": "adam",
-         "learning_rate": 1e-4, "init": "kaiming", "train_steps": 3000, "eval_every": 50, "eval_size": 2000},
-        seeds=(5, 10, 20), curves=True),
+        GROUPS_2020 | {"dataset": "binary_palindrome"}, seeds=(5, 10, 20), curves=True),
 }
 
 

@@ -185,7 +185,7 @@ QUICK = [
     accuracies("lengths", "accuracy against palindrome length",
                "--preset tuned --palindrome_lengths 5 10 20 40 --seeds 0 1 2 --train_steps 500 --eval_size 2000"),
     SweepStudy("binary palindromes at reduced size", {"binary.csv": "results.csv", "binary_curves.csv": "curves.csv"},
-               "part1.sweep --preset 2020 --palindrome_lengths 10 --num_hidden 64 --learning_rate 1e-3 "
+               "part1.sweep --preset 2020D --palindrome_lengths 10 --num_hidden 64 --learning_rate 1e-3 "
                "--train_steps 300 --eval_every 25 --eval_size 1000"),
     text("text", "a model of the built-in fables", "--train_steps 1000 --learning_rate 5e-3 --eval_fraction 0.05"),
 ]
@@ -222,7 +222,7 @@ FULL = [  # what the report needs most comes first
                "--preset latch --freeze_recurrent --palindrome_lengths 10 100"),
     SweepStudy("binary palindromes of the 2020 edition",
                {"binary.csv": "results.csv", "binary_curves.csv": "curves.csv"},
-               "part1.sweep --preset 2020 --train_steps 1600"),
+               "part1.sweep --preset 2020D --train_steps 1600"),
     TrainedGradientStudy("gradients of trained networks",
                          {"gradients_trained.csv": "gradients.csv", "trained.csv": "results.csv"},
                          "part1.sweep --preset tuned --model_type RNN LSTM PeepLSTM --palindrome_lengths 100 "

@@ -118,7 +118,7 @@ def test_the_printed_table_counts_what_was_solved():
 # Figures
 
 @pytest.mark.parametrize("preset, table, name, word", [
-    ("tuned", "results.csv", "accuracy", "palindrome length"), ("2020", "curves.csv", "curves", "update")])
+    ("tuned", "results.csv", "accuracy", "palindrome length"), ("2020D", "curves.csv", "curves", "update")])
 def test_the_figure_carries_the_fingerprint_of_its_table(preset, table, name, word, tmp_path, call):
     flags = ["--preset", preset, *SIZES, "--model_type", "PeepLSTM", "--palindrome_lengths", 2, "--seeds", 1]
     assert call(sweep, *flags, "--cell", 0, "--output", tmp_path)[0] == 0
@@ -302,8 +302,11 @@ def test_a_stopped_sweep_saves_and_leaves_no_process(signum, kill, status, line,
 STOP = "--eval_every 100 --target_accuracy 0.99 --train_steps 3000"
 SMALL_STEPS = f"--input_dim 10 --init orthogonal --learning_rate 1e-4 {STOP} --train_steps 6000"
 CHRONO = f"--input_dim 10 --forget_bias chrono {STOP}"
-BINARY = ("--dataset binary_palindrome --input_dim 3 --num_hidden 256 --batch_size 256 --optimizer adam "
-          "--learning_rate 1e-4 --init kaiming --train_steps 3000 --eval_every 50 --eval_size 2000")
+GROUPS = ("--optimizer adam --init kaiming --eval_every 50 --eval_size 2000 --num_hidden 256 --batch_size 256 "
+          "--learning_rate 1e-4 --train_steps 3000 --dataset ")
+BAUM_SWEET, BINARY = f"{GROUPS} baum_sweet --input_dim 3", f"{GROUPS} binary_palindrome --input_dim 3"
+COMBINATIONS = (f"{GROUPS} random_combinations --num_hidden 128 --batch_size 128 --learning_rate 1e-3 "
+                "--train_steps 2000 --input_dim LENGTH")
 
 
 @pytest.mark.parametrize("preset, model, lengths, flags", [
@@ -314,22 +317,24 @@ BINARY = ("--dataset binary_palindrome --input_dim 3 --num_hidden 256 --batch_si
     ("naive", "RNN", [5, 10, 15, 20, 30], f"--input_dim 10 {STOP}"),
     ("naive", "LSTM", [5, 10, 15, 20, 30], f"--input_dim 10 {STOP}"),
     ("official", "RNN", [5, 10, 15, 20], STOP), ("official", "LSTM", [5, 10, 15, 20], STOP),
-    ("2020", "LSTM", [10, 20], BINARY), ("2020", "PeepLSTM", [10], BINARY)])
+    ("2020A", "LSTM", [4, 5, 6], BAUM_SWEET), ("2020A", "GRU", [4, 5, 6], BAUM_SWEET),
+    ("2020B", "LSTM", [5, 10, 15], COMBINATIONS), ("2020B", "BiLSTM", [5, 10, 15], COMBINATIONS),
+    ("2020D", "LSTM", [10, 20], BINARY), ("2020D", "PeepLSTM", [10], BINARY)])
 def test_a_preset_is_the_flags_that_it_stands_for(preset, model, lengths, flags):
-    binary = preset == "2020"
+    of_2020 = preset.startswith("2020")
     cells = [cell for cell in sweep.make_cells("folder", preset) if cell.settings["model_type"] == model]
-    expected = [(length, train.parse_args(["--model_type", model, *flags.split(), "--seed", str(seed), "--input_length",
-                                           str(length if binary else length - 1)]))
-                for length in lengths for seed in ([5, 10, 20] if binary else range(5))]
+    expected = [(length, train.parse_args(["--model_type", model, *flags.replace("LENGTH", str(length)).split(), "--seed",
+                                           str(seed), "--input_length", str(length if of_2020 else length - 1)]))
+                for length in lengths for seed in ([5, 10, 20] if of_2020 else range(5))]
     assert [(cell.length, cell.settings) for cell in cells] == [
         (length, {name: value for name, value in vars(config).items() if name not in run.NOT_TRAINED})
         for length, config in expected]
 
 
 def test_typed_flags_win_over_the_presets_and_cells_asked_for_twice_run_once():
-    cell, = sweep.parse_args("--preset 2020 --learning_rate 0.5 --batch_size=7 --model_type RNN RNN "
+    cell, = sweep.parse_args("--preset 2020D --learning_rate 0.5 --batch_size=7 --model_type RNN RNN "
                              "--palindrome_lengths 4 4 --seeds 3 3".split()).cells
-    assert cell.folder == files.ROOT / "runs" / "sweep-2020" / "cells" / "RNN_L4_seed3"
+    assert cell.folder == files.ROOT / "runs" / "sweep-2020D" / "cells" / "RNN_L4_seed3"
     assert [cell.settings[name] for name in ("learning_rate", "batch_size", "num_hidden")] == [0.5, 7, 256]
 
 

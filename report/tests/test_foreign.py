@@ -6,7 +6,7 @@ import pytest
 
 @pytest.mark.parametrize("script, names", [
     ("part1.sweep", "results.csv curves.csv accuracy.pdf accuracy.png"),
-    ("part1.sweep --preset 2020", "curves.png"),
+    ("part1.sweep --preset 2020D", "curves.png"),
     ("part1.grads_over_time", "gradients.csv gradients.pdf gradients.png"),
     ("part1.benchmark", "benchmark.csv memory.csv data.csv benchmark.pdf benchmark.png"),
     ("part2.study", "text.json curves.csv curves.pdf curves.png"),

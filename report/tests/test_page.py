@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
                page.Entry("graph_2020", "the graph of 2020", "python -m part3.gcn --edition 2020", True),
                page.Entry("lengths", "accuracy & length", "python -m part1.sweep " + "--seeds 0 1 2 " * 20, True, 75.4),
                page.Entry("gradients", "gradients <through> time", "python -m part1.grads_over_time", True, 3700.0),
-               page.Entry("binary", "binary palindromes", "python -m part1.sweep --preset 2020", False),
+               page.Entry("binary", "binary palindromes", "python -m part1.sweep --preset 2020D", False),
                page.Entry("text", "a text model", f"python -m part2.study --prompts '{HOSTILE}'", True, 59.6)]
     page.write(folder / "index.html", studies, folder / "results", folder / "figures")
     return folder
