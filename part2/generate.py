@@ -78,40 +78,67 @@ def random_numbers(seed, first, length):
     return uniform
 
 
+def read(model, characters, state=None):
+    """Read int64 (batch, T) on from `state`, piece by piece, as the one-hot characters of a long prompt take gigabytes.
+
+    Returns the logits of the character after them, (batch, vocabulary), and the network's new state.
+    """
+    for piece in characters.to(next(model.parameters()).device).split(500, dim=1):
+        logits, state = model(piece, state)
+    return logits[:, -1], state
+
+
 @torch.inference_mode()
+def write(model, vocabulary, length, prompt="", temperature=None, num_samples=1, generator=None):
+    """Yield what `generate` collects, while it is being written: pairs (k, characters).
+
+    `characters` (a list of int) are the next ones of the samples k, k + 1, … that are written side by side, `ROWS` of
+    them, wanted or not. Arguments and errors as in `generate`.
+    """
+    if length < 1 or num_samples < 1:
+        raise InputError(f"length and number of samples must be at least 1, not {length} and {num_samples}")
+    known = encode_prompt(vocabulary, prompt, length)
+    seed = generator.initial_seed() if generator else int(torch.randint(2**62, ()))
+    was_training = model.training
+    model.eval()
+    try:
+        if prompt:  # read once: all samples begin in the same state
+            logits, state = read(model, known.unsqueeze(0))
+            begun = logits.expand(ROWS, -1), tuple(part.repeat(1, ROWS, 1) for part in state)
+        for first in range(0, num_samples, ROWS):
+            uniform = random_numbers(seed, first, length)
+            for position in range(len(prompt), length):
+                if position > len(prompt):
+                    logits, state = read(model, written.unsqueeze(1), state)
+                else:
+                    logits, state = begun if prompt else (None, None)
+                if position == 0:
+                    written = (uniform[:, 0] * vocabulary.vocab_size).long()
+                else:  # drawn on the CPU: other devices may lack float64, or sum in an order that changes
+                    written = sample(logits.cpu(), temperature, uniform[:, position])
+                yield first, written.tolist()
+    finally:
+        model.train(was_training)
+
+
 def generate(model, vocabulary, length, prompt="", temperature=None, num_samples=1, generator=None):
     """Write `num_samples` texts of `length` characters, the prompt included.
 
     Args:
         model: a `TextGenerationModel`; its state is carried, so that each character costs one step.
         vocabulary: a `TextDataset`, or anything with `vocab_size`, `encode` and `convert_to_string`.
-        prompt: how each text begins; an empty one lets each begin with a character drawn uniformly.
+        prompt: how each text begins, read once; an empty one lets each begin with a character drawn uniformly.
         temperature: tau, see `sample`; None is greedy.
         generator: a `torch.Generator`; sample k depends on its seed and on k alone. None: torch's own randomness.
 
     Returns a list of `str`. Raises `InputError` for a prompt that is longer than `length` or has unknown characters,
     and for a length, number or temperature out of range.
     """
-    if length < 1 or num_samples < 1:
-        raise InputError(f"length and number of samples must be at least 1, not {length} and {num_samples}")
-    known = encode_prompt(vocabulary, prompt, length)
-    seed = generator.initial_seed() if generator else int(torch.randint(2**62, ()))
-    device, was_training = next(model.parameters()).device, model.training
-    model.eval()
-    texts = []
-    for first in range(0, num_samples, ROWS):
-        uniform = random_numbers(seed, first, length)
-        written = known.expand(ROWS, -1) if prompt else (uniform[:, :1] * vocabulary.vocab_size).long()
-        characters, state = list(written.split(1, dim=1)), None
-        while len(characters) < length:
-            logits, state = model(written.to(device), state)
-            # Drawn on the CPU: other devices may lack float64, or sum in an order that changes.
-            written = sample(logits[:, -1].cpu(), temperature, uniform[:, len(characters)]).unsqueeze(1)
-            characters.append(written)
-        rows = torch.cat(characters, dim=1)
-        texts += [vocabulary.convert_to_string(row) for row in rows[:num_samples - first]]
-    model.train(was_training)
-    return texts
+    texts = [[] for _ in range(num_samples)]
+    for first, characters in write(model, vocabulary, length, prompt, temperature, num_samples, generator):
+        for text, character in zip(texts[first:first + ROWS], characters):
+            text.append(character)
+    return [prompt + vocabulary.convert_to_string(text) for text in texts]
 
 
 @torch.inference_mode()
@@ -125,19 +152,19 @@ def beam_search(model, vocabulary, length, prompt, beam_size):
     if not prompt or beam_size < 1:
         raise InputError("beam search needs a prompt to continue, and at least one beam")
     known = encode_prompt(vocabulary, prompt, length)
-    device, was_training = next(model.parameters()).device, model.training
+    was_training = model.training
     model.eval()
-    written = unread = known.unsqueeze(0)  # (beams, characters)
+    unread, written = known.unsqueeze(0), torch.empty(1, 0, dtype=torch.int64)  # (beams, characters)
     scores, state = torch.zeros(1, dtype=torch.float64), None  # log-probability of each beam
-    while written.shape[1] < length:
-        logits, state = model(unread.to(device), state)
-        candidates = scores.unsqueeze(1) + logits[:, -1].cpu().double().log_softmax(dim=1)  # (beams, vocabulary)
+    for _ in range(length - len(prompt)):
+        logits, state = read(model, unread, state)
+        candidates = scores.unsqueeze(1) + logits.cpu().double().log_softmax(dim=1)  # (beams, vocabulary)
         scores, best = candidates.flatten().topk(min(beam_size, candidates.numel()))
         parents, unread = best // vocabulary.vocab_size, (best % vocabulary.vocab_size).unsqueeze(1)
         written = torch.cat([written[parents], unread], dim=1)
-        state = tuple(part[:, parents.to(device)] for part in state)
+        state = tuple(part[:, parents.to(part.device)] for part in state)
     model.train(was_training)
-    return [(vocabulary.convert_to_string(row), score) for row, score in zip(written, scores.tolist())]
+    return [(prompt + vocabulary.convert_to_string(row), score) for row, score in zip(written, scores.tolist())]
 
 
 def parse_args(argv=None):
@@ -151,11 +178,14 @@ def parse_args(argv=None):
         help="multiplies the logits: 0 uniform, 1 the model, inf greedy (default: greedy)")
     add("--beam_size", type=cli.positive_int, metavar="K", help="search with K beams instead of sampling")
     add("--num_samples", type=cli.positive_int, default=1, help="texts for each temperature")
+    add("--stream", action="store_true", help="show each character at once (default: on a terminal, for one text)")
     add("--seed", type=cli.seed, default=0, help="of first characters and draws")
     add("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps")
     config = parser.parse_args(argv)
     if config.beam_size and (config.temperature or config.num_samples > 1):
         parser.error("--beam_size goes with neither --temperature nor --num_samples: the search is not random")
+    if config.stream and (config.beam_size or config.num_samples > 1):
+        parser.error("--stream goes with neither --beam_size nor --num_samples: it shows one text at a time")
     return config
 
 
@@ -166,12 +196,22 @@ def main(config):
         for text, score in beam_search(model, vocabulary, config.length, config.gen_input, config.beam_size):
             print(f"--- log-probability {score:.3f}\n{text}")
         return
+    stream = config.stream or sys.stdout.isatty() and config.num_samples == 1
     for temperature in config.temperature or [None]:
-        texts = generate(model, vocabulary, config.length, config.gen_input, temperature, config.num_samples,
-                         torch.Generator().manual_seed(config.seed))
-        for k, text in enumerate(texts):
-            if len(texts) > 1 or config.temperature:
-                print(f"--- {'greedy' if temperature is None else f'temperature {temperature:g}'}, sample {k}")
+        arguments = (model, vocabulary, config.length, config.gen_input, temperature, config.num_samples,
+                     torch.Generator().manual_seed(config.seed))
+        title = f"--- {'greedy' if temperature is None else f'temperature {temperature:g}'}, sample {{}}"
+        if stream:
+            if config.temperature:
+                print(title.format(0))
+            print(config.gen_input, end="", flush=True)
+            for _, [character, *_] in write(*arguments):
+                print(vocabulary.convert_to_string([character]), end="", flush=True)
+            print()
+            continue
+        for k, text in enumerate(generate(*arguments)):
+            if config.num_samples > 1 or config.temperature:
+                print(title.format(k))
             print(text)
 
 

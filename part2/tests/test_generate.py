@@ -1,6 +1,8 @@
 """Writing: draws have the right frequencies, a carried state changes nothing, beam search finds the optimum."""
+import io
 import itertools
 import math
+import sys
 
 import pytest
 import torch
@@ -107,6 +109,21 @@ def test_a_sample_does_not_depend_on_how_many_are_drawn(make):
         assert generate(model, SEVEN, 60, "", 1.0, number, seeded(3)) == many[:number]
 
 
+def test_a_long_prompt_is_read_once_and_whole(make, monkeypatch):
+    model, read = make(hidden=64, dtype=torch.float32, scale=3), []
+    prompt = SEVEN.convert_to_string(torch.randint(7, (1234,), generator=seeded()))
+    logits = model(SEVEN.encode(prompt).unsqueeze(0))[0][0, -1].detach()
+    torch.testing.assert_close(script.read(model, SEVEN.encode(prompt).unsqueeze(0))[0][0], logits)
+    assert beam_search(model, SEVEN, 1235, prompt, 7)[0] == (
+        prompt + "abcdefg"[logits.argmax()], pytest.approx(logits.log_softmax(0).max().item(), abs=1e-5))
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda x, state=None: read.append(x.numel()) or forward(x, state))
+    many = generate(model, SEVEN, 1260, prompt, 1.0, 130, seeded(3))
+    assert sum(read) == 1234 + 3 * ROWS * 25 and len(set(many)) == 130
+    for number in (1, 65):
+        assert generate(model, SEVEN, 1260, prompt, 1.0, number, seeded(3)) == many[:number]
+
+
 def test_the_seed_decides(make):
     model = make()
     state = torch.get_rng_state()
@@ -204,7 +221,33 @@ def test_the_script_writes_what_the_function_returns(finished, call):
     assert call(script, *checkpoint, *flags, "--beam_size", 2) == (0, expected, "")
 
 
+class Terminal(io.StringIO):
+    """Stands for a terminal: `shown` is what stood on it each time that it was told to show what it had."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown = []
+
+    def isatty(self):
+        return True
+
+    def flush(self):
+        self.shown.append(self.getvalue())
+
+
+def test_a_terminal_shows_each_character_at_once(finished, call, monkeypatch):
+    flags = ["--checkpoint", finished / "checkpoint.pt", "--gen_input", "The", "--temperature", 0.5, 1, "--length", 30]
+    status, piped, _ = call(script, *flags)
+    assert status == 0 and call(script, *flags, "--stream") == (0, piped, "")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert script.cli.main(script.parse_args, script.main, [str(flag) for flag in flags]) == 0
+    shown = sys.stdout.shown
+    first = len("--- temperature 0.5, sample 0\n")
+    assert shown[-1] == piped and {len(text) for text in shown} >= set(range(first + 3, first + 31))
+
+
 @pytest.mark.parametrize("flags, message", [
+    (["--stream", "--num_samples", 2], "one text at a time"),
     (["--gen_input", "\udcff"], "has no '\\udcff'"), (["--temperature", "-1"], "at least 0"),
     (["--beam_size", 2], "needs a prompt"), (["--beam_size", 2, "--temperature", 1], "goes with neither"),
     (["--device", "tpu"], "--device is one of"), (["--checkpoint", "missing.pt"], "there is no checkpoint")])
