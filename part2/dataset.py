@@ -79,6 +79,22 @@ class TextDataset(Vocabulary, Dataset):
         windows = self.windows[torch.randint(len(self), (batch_size,), generator=generator)]
         return windows[:, :-1], windows[:, 1:]
 
+    def updates_per_pass(self, batch_size):
+        """How many batches of `next_windows` go through the text once; `InputError` where it is too short for that."""
+        if len(self.data) < batch_size * self.seq_length:
+            raise InputError(f"{self.name} has {len(self.data)} characters to train on; {batch_size} streams with "
+                             f"windows of {self.seq_length} need {batch_size * self.seq_length}")
+        return len(self.data) // (batch_size * self.seq_length)
+
+    def next_windows(self, batch_size, k):
+        """Batch k (0, 1, …) of `batch_size` streams that start at equal distances: inputs and targets as in `batch`.
+
+        Each window begins where that of batch k - 1 ended; after the end of the text comes its beginning.
+        """
+        starts = torch.arange(batch_size) * (len(self.data) // batch_size) + k * self.seq_length
+        windows = self.data[(starts.unsqueeze(1) + torch.arange(self.seq_length + 1)) % len(self.data)]
+        return windows[:, :-1], windows[:, 1:]
+
 
 def read_text(filename):
     """The text of a UTF-8 file without byte-order mark and with LF line ends; see `TextDataset` for the errors."""

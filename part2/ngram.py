@@ -4,10 +4,10 @@
     python -m part2.ngram --txt_file grimm.txt --strip_gutenberg --eval_fraction 0.05
 
 The split is that of `part2.train_text` with the same flags. An n-gram predicts a character from the n - 1 before it, by
-interpolated absolute discounting (Ney, Essen and Kneser, 1994): D is taken off every count and given to the next shorter
-context, with the uniform distribution at the end. D = n1 / (n1 + 2 n2) for each n, where n1 and n2 are the numbers of
-n-grams seen once and twice. Compressors of Python's standard library are charged with the bytes that the held-out text
-adds to the compressed training text; bz2 looks at 900 kB at a time, a whole short book. `ngram.csv` in `--output` has a row for each model.
+interpolated absolute discounting (Ney, Essen and Kneser, 1994): 0.75 is taken off every count and given to the next
+shorter context, with the uniform distribution at the end. Compressors of Python's standard library are charged with the
+bytes that the held-out text adds to the compressed training text; bz2 looks at 900 kB at a time, which is all of a
+short book. `ngram.csv` in `--output` has a row for each model.
 """
 import bz2
 import lzma
@@ -23,6 +23,7 @@ import numpy as np
 from part1 import cli, files
 from part2.dataset import TextDataset
 
+DISCOUNT = 0.75
 COMPRESSORS = {"bz2": bz2.compress, "lzma": lambda text: lzma.compress(text, preset=9),
                "zlib": lambda text: zlib.compress(text, 9)}
 
@@ -43,14 +44,12 @@ def probabilities(train, held_out, vocabulary_size, longest):
         distinct, first, gram = np.unique(codes, return_index=True, return_inverse=True)
         whole = seen & (context >= 0)
         count = np.bincount(gram[whole], minlength=len(distinct))
-        once, twice = (count == 1).sum(), (count == 2).sum()
-        D = once / (once + 2 * twice) if once else 0.5  # of an n where no count is 1 any discount will do
         size = context.max() + 1
         total = np.bincount(context[whole], minlength=size)  # of each context: how often it was seen,
         followers = np.bincount(context[first[count > 0]], minlength=size)  # and by how many different characters
         here = context[~seen]
         known = (here >= 0) & (total[here] > 0)  # another context says nothing, and the shorter one stays
-        p = np.where(known, (np.maximum(count[gram[~seen]] - D, 0) + D * followers[here] * p)
+        p = np.where(known, (np.maximum(count[gram[~seen]] - DISCOUNT, 0) + DISCOUNT * followers[here] * p)
                      / np.maximum(total[here], 1), p)
         rows.append(p)
         context = np.concatenate([[-1], np.where(distinct[0] < 0, gram - 1, gram)[:-1]])

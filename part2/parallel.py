@@ -83,7 +83,7 @@ class Follower(run.Run):
     def __init__(self, script, config, parts, extra, received):
         self.script, self.config, self.folder, self.received = script, config, config.output, received
         self.step, *_ = run.restore(self.folder / "checkpoint.pt", script, parts, extra)
-        self.bar, self.samples = tqdm(disable=True), self
+        self.bar, self.samples, self.rows = tqdm(disable=True), self, []
 
     def updates(self):
         for step in super().updates():  # each with dropout of its own: only rank 0 saves a random state

@@ -52,15 +52,17 @@ def read_samples(path):
 
 
 def thinned(rows, most=150):
-    """At most `most` rows from the many of a `metrics.csv`: means of loss and accuracy, the last held-out loss."""
+    """At most `most` rows from the many of a `metrics.csv`: means of loss and accuracy, the last held-out ones."""
     thin = []
     for piece in np.array_split(np.arange(len(rows)), min(most, len(rows))):
         group = [rows[k] for k in piece]
         row = {"step": group[-1]["step"]}
         for name in ("loss", "accuracy"):
             row[name] = round(float(np.mean([old[name] for old in group])), 5)
-        held_out = [round(old["eval_loss"], 5) for old in group if old["eval_loss"]]
-        thin.append(row | {"eval_loss": held_out[-1] if held_out else None})
+        held_out = [old for old in group if old["eval_loss"] is not None]
+        for name in ("eval_loss", "eval_accuracy"):
+            row[name] = round(held_out[-1][name], 5) if held_out else None
+        thin.append(row)
     return thin
 
 

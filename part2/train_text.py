@@ -2,11 +2,13 @@
 
     python -m part2.train_text --train_steps 3000                          # on the built-in fables
     python -m part2.train_text --txt_file book.txt --strip_gutenberg --eval_fraction 0.05 --output runs/book
+    python -m part2.train_text --preset best --txt_file book.txt --strip_gutenberg --output runs/best    # an hour
     python -m part2.train_text --output runs/book --resume                 # after Ctrl-C, bit-identical
     torchrun --nproc_per_node=2 -m part2.train_text --output runs/both     # see part2/parallel.py
 
-Flags and defaults are the course's. `samples.txt` in the run's folder collects five sentences of 15, 30 and 90
-characters every --sample_every updates and at 1/3, 2/3 and 3/3 of the training; `part2.generate` writes more.
+Flags and defaults are the course's; `PRESETS` has others. `samples.txt` in the run's folder collects five sentences of
+15, 30 and 90 characters every --sample_every updates and at 1/3, 2/3 and 3/3 of the training; `part2.generate` writes
+more. With held-out text, `best.pt` is the checkpoint of the evaluation with the lowest loss so far: early stopping.
 """
 import contextlib
 import hashlib
@@ -22,6 +24,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from part1 import cli, files, run
+from part1.cli import InputError
 from part2 import parallel
 from part2.dataset import TextDataset
 from part2.generate import generate
@@ -29,6 +32,16 @@ from part2.model import autocast, bf16_kernels, make_model
 
 SCRIPT = "part2.train_text"
 SAMPLES, SAMPLE_LENGTHS = 5, (15, 30, 90)
+PRESETS = {
+    "course": {},
+    "best": {
+        "lstm_num_hidden": 512,  # as many as fit into an hour on two cores
+        "seq_length": 100, "batch_size": 32, "carry_state": True,  # the state brings what is further back than T
+        "dropout_keep_prob": 0.6, "weight_decay": 0.01,  # a book is little text for so many weights
+        "schedule": "cosine", "train_steps": 3000,  # 20 times through 500,000 characters, and to a rate of zero
+        "eval_fraction": 0.05, "sample_every": 100, "print_every": 25,
+    },
+}
 
 
 def book_path(text):
@@ -55,8 +68,16 @@ def parse_args(argv=None):
     add("--learning_rate_decay", type=cli.number(float, above=0, at_most=1), default=0.96,
         help="factor on the learning rate every --learning_rate_step")
     add("--learning_rate_step", type=cli.positive_int, default=5000, help="updates from one decay to the next")
+    add("--schedule", choices=["step", "cosine"], default="step",
+        help="of the learning rate: step is the course's decay; cosine falls to zero at the end, so that the weights "
+             "settle and do not end in the noise of their last updates")
+    add("--weight_decay", type=cli.number(float, at_least=0, at_most=1e6), default=0.0,
+        help="pull every weight towards zero (AdamW), which keeps a large network from learning a short text by heart")
     add("--dropout_keep_prob", type=cli.number(float, above=0, at_most=1), default=1.0,
         help="share of each layer's outputs that dropout keeps")
+    add("--carry_state", action="store_true",
+        help="go through the text in --batch_size streams, each window after the last and on from its state, to learn "
+             "from more than T characters back (default: random windows from a zero state)")
     add("--max_norm", type=cli.positive_float, default=5.0, help="clip the norm of the gradient to this")
     add("--summary_path", type=cli.path_text, default="./summaries/",
         help="folder for TensorBoard, if that is installed")
@@ -70,7 +91,15 @@ def parse_args(argv=None):
     add("--eval_fraction", type=cli.number(float, at_least=0, below=1), default=0.0,
         help="share of the text, at its end, to hold out and evaluate on")
     run.add_flags(parser, train_steps=1_000_000)
+    add("--preset", choices=PRESETS, default="course",
+        help="defaults of the other flags: the course's, or the best found for one book and an hour on two cores")
     config = parser.parse_typed(argv)
+    for name, value in PRESETS[config.preset].items():
+        if name not in config.typed:
+            setattr(config, name, value)
+            config.typed.add(name)
+    del config.preset  # its flags are what a run is made of
+    config.typed.discard("preset")
     cli.refuse_oversize(max(16 * config.lstm_num_layers * config.lstm_num_hidden**2,
                             2 * config.batch_size * config.seq_length))
     if config.temperature == math.inf:
@@ -89,9 +118,14 @@ def read_book(config):
     return text, text.hold_out(config.eval_fraction) if config.eval_fraction else None
 
 
+def identity(text):
+    """What a checkpoint says of the `TextDataset` it was trained on."""
+    return {"vocabulary": text.characters, "sha256": hashlib.sha256(text.text.encode()).hexdigest()}
+
+
 @torch.no_grad()
 def evaluate(model, characters, streams=32):
-    """Cross-entropy (nats per character) of a text, int64 (characters,), read once with the state carried along.
+    """Cross-entropy (nats per character) and accuracy on a text, int64 (characters,), read once with its state carried.
 
     The text is read as `streams` pieces side by side, as long as they have at least a hundred characters each.
     """
@@ -100,12 +134,36 @@ def evaluate(model, characters, streams=32):
     inputs = characters[:streams * length].view(streams, length)
     targets = characters[1:streams * length + 1].view(streams, length)
     model.eval()
-    state, total = None, 0.0
+    state, total, hits = None, 0.0, 0
     for some_inputs, some_targets in zip(inputs.split(100, dim=1), targets.split(100, dim=1)):
         logits, state = model(some_inputs, state)
         total += cross_entropy(logits.flatten(0, 1), some_targets.flatten(), reduction="sum").item()
+        hits += (logits.argmax(dim=2) == some_targets).sum().item()
     model.train()
-    return total / targets.numel()
+    return total / targets.numel(), hits / targets.numel()
+
+
+def learning_rate_at(step, config):
+    """The learning rate of update `step`, the first of which is 1."""
+    if config.schedule == "cosine":
+        return config.learning_rate * (1 + math.cos(math.pi * (step - 1) / config.train_steps)) / 2
+    return config.learning_rate * config.learning_rate_decay ** ((step - 1) // config.learning_rate_step)
+
+
+def zero_state(config, device):
+    """The state that --carry_state hands on: buffers `h` and `c` of a module, which is what checkpoints can save."""
+    carried = torch.nn.Module()
+    for name in ("h", "c"):
+        shape = config.lstm_num_layers, config.batch_size, config.lstm_num_hidden
+        carried.register_buffer(name, torch.zeros(shape, device=device))
+    return carried
+
+
+def keep_best(current):
+    """Copy the checkpoint to `best.pt` where its held-out loss is the lowest of the run."""
+    losses = {row["step"]: row["eval_loss"] for row in current.rows if row["eval_loss"] is not None}
+    if losses and min(losses, key=losses.get) == current.step:
+        files.write_atomically(current.folder / "best.pt", (current.folder / "checkpoint.pt").read_bytes())
 
 
 def write_samples(model, text, config, step):
@@ -144,8 +202,8 @@ def tensorboard(config, quiet):
 def train(config, quiet=False):
     """Train as `config` (from `parse_args`) says.
 
-    Returns a dict: `steps`, `loss` and `accuracy` (last batch), `eval_loss` and `bits_per_character` (held-out text, or
-    None), `seconds` and `folder`.
+    Returns a dict: `steps`, `loss` and `accuracy` (last batch), `eval_loss`, `eval_accuracy` and `bits_per_character`
+    (held-out text, or None), `seconds` and `folder`.
     Raises `InputError` or `OSError` before anything is written, `cli.RunFailed` or `cli.Interrupted` afterwards.
     """
     config, device = parallel.begin(SCRIPT, config)
@@ -153,7 +211,8 @@ def train(config, quiet=False):
     held_out = held_out.to(device) if held_out is not None else None
     text.encode(config.gen_input)  # an unknown character is an error now, not when the first samples are due
     model = make_model(config, text.vocab_size, device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    # AdamW without weight decay is Adam.
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     training_data = run.generator(config.seed, "training data")
     kernels = config.precision == "fp32" or bf16_kernels(device)
     if not (kernels or quiet):
@@ -161,35 +220,47 @@ def train(config, quiet=False):
     open_summary = tensorboard(config, quiet)
 
     parts = {"model": model, "optimizer": optimizer, "training_data": training_data}
-    book = {"vocabulary": text.characters, "sha256": hashlib.sha256(text.text.encode()).hexdigest()}
+    if config.carry_state:
+        if parallel.SIZE > 1:
+            raise InputError("--carry_state is for a single process")
+        parts["state"] = carried = zero_state(config, device)
+        updates_per_pass = text.updates_per_pass(config.batch_size)
     every = [config.print_every, config.sample_every]
-    with parallel.open_run(SCRIPT, config, parts, every, book, quiet) as current, \
+    with parallel.open_run(SCRIPT, config, parts, every, identity(text), quiet) as current, \
             open_summary(Path(config.summary_path) / current.folder.name, purge_step=current.step + 1) as summary:
+        keep_best(current)  # a run may have been killed before it could
         for step in current.updates():
-            batch = parallel.share(text.batch(config.batch_size, training_data))  # without torchrun, all of it
-            inputs, targets = (tensor.to(device) for tensor in batch)
+            state = None
+            if config.carry_state:
+                batch = text.next_windows(config.batch_size, step - 1)
+                if (step - 1) % updates_per_pass:
+                    state = carried.h, carried.c
+            else:
+                batch = text.batch(config.batch_size, training_data)
+            inputs, targets = (tensor.to(device) for tensor in parallel.share(batch))  # without torchrun, all of it
             weight = len(inputs) / config.batch_size
             with autocast(device, config.precision, kernels):
-                logits, _ = model(inputs)
+                logits, state = model(inputs, state)
             loss = weight * cross_entropy(logits.flatten(0, 1).float(), targets.flatten())  # (13): mean over time
             optimizer.zero_grad()
             loss.backward()
             parallel.sum_gradients(model)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_norm)
             current.check_finite(step, loss=loss.item(), gradient=norm.item())
-            decays = (step - 1) // config.learning_rate_step
-            learning_rate = config.learning_rate * config.learning_rate_decay ** decays
-            optimizer.param_groups[0]["lr"] = learning_rate
+            learning_rate = optimizer.param_groups[0]["lr"] = learning_rate_at(step, config)
             optimizer.step()
+            if config.carry_state:
+                carried.h.copy_(state[0].detach())
+                carried.c.copy_(state[1].detach())
 
             sampling = run.due(step, config, config.sample_every)
             if run.due(step, config, *every):
                 accuracy = weight * (logits.argmax(dim=2) == targets).float().mean()
                 loss, accuracy = parallel.all_reduce(torch.stack([loss.detach(), accuracy])).tolist()
                 row = {"loss": loss, "accuracy": accuracy, "learning_rate": learning_rate, "eval_loss": None,
-                       "bits_per_character": None}
+                       "eval_accuracy": None, "bits_per_character": None}
                 if sampling and held_out is not None:
-                    row["eval_loss"] = evaluate(model, held_out)
+                    row["eval_loss"], row["eval_accuracy"] = evaluate(model, held_out)
                     current.check_finite(step, held_out_loss=row["eval_loss"])
                     row["bits_per_character"] = row["eval_loss"] / math.log(2)
                 current.log(step, **row)
@@ -199,10 +270,11 @@ def train(config, quiet=False):
             if sampling or step in stages(config.train_steps):
                 current.samples.append(write_samples(model, text, config, step))
                 current.save(step)
+                keep_best(current)
 
     last = files.read_csv(current.folder / "metrics.csv")[-1]  # each process of torchrun finds it there
-    return {"steps": last["step"], **{name: last[name] for name in (
-        "loss", "accuracy", "eval_loss", "bits_per_character", "seconds")}, "folder": str(current.folder)}
+    del last["learning_rate"]
+    return {"steps": last.pop("step"), **last, "folder": str(current.folder)}
 
 
 def main(config):

@@ -101,7 +101,7 @@ def _kill_at(name, number, after):
 
 
 def spoil_evaluation():
-    train_text.evaluate = lambda model, characters: float("nan")
+    train_text.evaluate = lambda model, characters: (float("nan"), 0.0)
 
 
 ACTIONS = {"kill": lambda: os.kill(os.getpid(), signal.SIGKILL),

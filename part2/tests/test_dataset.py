@@ -52,6 +52,15 @@ def test_batches_draw_every_window_equally_often(text):
     assert chi_square(counts, torch.full((36,), 1 / 36)) > 0.001
 
 
+def test_streams_follow_the_text_and_begin_again(text):
+    dataset = text("0123456789ABC", 3)
+    batches = [[dataset.convert_to_string(row) for row in torch.cat(dataset.next_windows(2, k), dim=1)]
+               for k in range(6)]
+    assert batches == [["012123", "678789"], ["345456", "9ABABC"], ["678789", "C01012"], ["9ABABC", "234345"],
+                       ["C01012", "567678"], ["234345", "89A9AB"]]
+    assert dataset.updates_per_pass(2) == 2 and dataset.updates_per_pass(4) == 1
+
+
 def test_the_vocabulary_is_sorted(text):
     dataset = text("zebra ärger Zebra\n😀")
     assert dataset.characters == "\n Zabegrzä😀" and dataset.vocab_size == 11

@@ -16,19 +16,17 @@ TEXT = "the cat sat on the mat; that cat that sat on the hat ate the rat at the 
 
 def by_dictionaries(train, text, K, longest):
     """Probabilities of the characters of `text` after `train`, for n = 1 … `longest`, counted one by one."""
-    counts, discounts = {}, {}
+    counts, D = {}, 0.75
     for n in range(1, longest + 1):
         counts[n] = defaultdict(Counter)
         for end in range(n, len(train) + 1):
             counts[n][train[end - n:end - 1]][train[end - 1]] += 1
-        times = Counter(count for followers in counts[n].values() for count in followers.values())
-        discounts[n] = times[1] / (times[1] + 2 * times[2]) if times[1] else 0.5
     whole = train + text
 
     def p(n, at):
         if n == 0:
             return 1 / K
-        followers, D = counts[n].get(whole[at - n + 1:at], {}) if at >= n - 1 else {}, discounts[n]
+        followers = counts[n].get(whole[at - n + 1:at], {}) if at >= n - 1 else {}
         if not followers:
             return p(n - 1, at)
         taken = D * len(followers) * p(n - 1, at)

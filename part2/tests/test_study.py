@@ -106,10 +106,13 @@ def test_samples_are_read_whatever_characters_they_hold(tmp_path, make):
 
 
 def test_curves_are_thinned_by_means():
-    rows = [{"step": 5 * k, "loss": k, "accuracy": k / 10, "eval_loss": k if k == 3 else None} for k in range(1, 8)]
-    assert study.thinned(rows, 3) == [{"step": 15, "loss": 2, "accuracy": 0.2, "eval_loss": 3},
-                                      {"step": 25, "loss": 4.5, "accuracy": 0.45, "eval_loss": None},
-                                      {"step": 35, "loss": 6.5, "accuracy": 0.65, "eval_loss": None}]
+    rows = [{"step": 5 * k, "loss": k, "accuracy": k / 10, "eval_loss": k if k == 3 else None,
+             "eval_accuracy": k / 9 if k == 3 else None} for k in range(1, 8)]
+    nothing = {"eval_loss": None, "eval_accuracy": None}
+    assert study.thinned(rows, 3) == [{"step": 15, "loss": 2, "accuracy": 0.2, "eval_loss": 3,
+                                       "eval_accuracy": 0.33333},
+                                      {"step": 25, "loss": 4.5, "accuracy": 0.45, **nothing},
+                                      {"step": 35, "loss": 6.5, "accuracy": 0.65, **nothing}]
     assert [row["loss"] for row in study.thinned(rows, 150)] == [1, 2, 3, 4, 5, 6, 7]
 
 

@@ -58,6 +58,7 @@ def test_the_defaults_are_the_courses():
     (["--resume"], "there is no checkpoint"), (["--lstm_num_hidden", 2**31 - 1], "memory"),
     (["--lstm_num_layers", 10**8], "at most 1000"), (["--lstm_num_layers", 1000, "--lstm_num_hidden", 10**5], "memory"),
     (["--batch_size", 2 * 10**9, "--seq_length", 100], "memory"), (["--summary_path", ""], "not be empty"),
+    (["--carry_state", "--batch_size", 500], "500 streams with windows of 30 need 15000"),
     (["--txt_file", "a\nb"], "No such file"), (["--learning_rate=--"], "expected one argument")])
 def test_wrong_flags_are_one_line_and_nothing_is_written(flags, message, book, tmp_path, refused, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -95,6 +96,43 @@ def test_the_loop_is_the_plain_one(trained, book):
         torch.testing.assert_close(weight, model.state_dict()[name], rtol=1e-4, atol=1e-6)
 
 
+def test_carried_streams_a_cosine_and_weight_decay_are_torchs_own(trained, book):
+    flags = ["--carry_state", "--schedule", "cosine", "--weight_decay", 0.2, "--seq_length", 20]
+    folder = trained("--dropout_keep_prob", 1, *flags)
+    text = BOOK[:-round(0.2 * len(BOOK))]
+    vocabulary, piece = TextDataset(book, 20), len(text) // 4
+    torch.manual_seed(0)
+    model = TextGenerationModel(4, 20, vocabulary.vocab_size, 6, 2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 12)
+    rows, whole = {}, text + text
+    for step in range(12):
+        streams = [whole[k * piece + 20 * step:][:21] for k in range(4)]
+        windows = torch.stack([vocabulary.encode(stream) for stream in streams])
+        if step % (len(text) // 80) == 0:
+            state = None
+        logits, state = model(windows[:, :-1], state)
+        loss, state = cross_entropy(logits.transpose(1, 2), windows[:, 1:]), tuple(part.detach() for part in state)
+        rows[step + 1] = loss.item(), optimizer.param_groups[0]["lr"]
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
+    assert len(text) // 80 < 12  # the streams have come back to where they began
+    for row in metrics_of(folder):
+        assert (row["loss"], row["learning_rate"]) == pytest.approx(rows[row["step"]], rel=1e-5)
+    for name, weight in weights_of(folder).items():
+        torch.testing.assert_close(weight, model.state_dict()[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_preset_sets_flags_that_are_not_given():
+    best = vars(train_text.parse_args(["--preset", "best", "--lstm_num_hidden", "7"]))
+    assert best["lstm_num_hidden"] == 7 and best["max_norm"] == 5.0
+    assert all(best[name] == value for name, value in train_text.PRESETS["best"].items() if name != "lstm_num_hidden")
+    assert train_text.parse_args(["--preset", "course"]) == train_text.parse_args([])
+
+
 def test_dropout_is_in_the_training(trained):
     assert rows_of(trained("--dropout_keep_prob", 1)) != rows_of(trained("--dropout_keep_prob", 0.8))
 
@@ -128,6 +166,7 @@ def test_the_held_out_loss_is_that_of_reading_the_tail(finished, book):
     last = metrics_of(finished)[-1]
     assert last["eval_loss"] == pytest.approx(expected, rel=1e-5)
     assert last["bits_per_character"] == pytest.approx(expected / math.log(2), rel=1e-5)
+    assert last["eval_accuracy"] == pytest.approx((logits[0].argmax(dim=1) == tail[1:]).double().mean().item())
     for row in metrics_of(finished):
         assert (row["eval_loss"] is not None) == (row["step"] in (5, 10, 12))
 
@@ -141,7 +180,7 @@ def test_a_long_tail_is_read_in_streams(length, streams, make):
         part = characters[k * piece:(k + 1) * piece + 1]
         losses.append(cross_entropy(model(part[:-1].unsqueeze(0))[0][0], part[1:]).item())
     model.train()
-    assert train_text.evaluate(model, characters) == pytest.approx(sum(losses) / streams)
+    assert train_text.evaluate(model, characters)[0] == pytest.approx(sum(losses) / streams)
     assert model.training
 
 
@@ -198,6 +237,20 @@ def test_an_infinite_temperature_is_greedy_and_its_config_is_json(trained):
     assert "Infinity" not in (folder / "config.json").read_text()
 
 
+def test_the_best_weights_are_kept(trained, monkeypatch):
+    losses, weights = iter([3.0, 1.5, 2.0]), []
+
+    def evaluate(model, characters):
+        weights.append({name: weight.clone() for name, weight in model.state_dict().items()})
+        return next(losses), 0.5
+
+    monkeypatch.setattr(train_text, "evaluate", evaluate)
+    folder = trained()
+    model, _ = load(folder / "best.pt")
+    assert same(model.state_dict(), weights[1]) and same(weights_of(folder), weights[2])
+    assert not (trained("--eval_fraction", 0) / "best.pt").exists()
+
+
 # Kill and resume
 
 @pytest.mark.parametrize("patch", [("save", 2, True), ("save", 3, False), ("append", 8, True), ("log", 5, True)])
@@ -207,6 +260,18 @@ def test_a_killed_run_goes_on_bit_identically(patch, book, finished, tmp_path, c
     assert checkpoint_of(tmp_path / "run")["step"] < 12
     assert call(train_text, "--output", tmp_path / "run", "--resume")[0] == 0
     assert identical(tmp_path / "run", finished)
+
+
+@pytest.mark.parametrize("patch", [("save", 3, True), ("append", 8, True), ("save", 6, True)])
+def test_the_carried_state_and_the_best_weights_survive_a_kill(patch, book, tmp_path, call):
+    flags = ["--txt_file", book, *TINY, "--seq_length", 20, "--carry_state", "--schedule", "cosine"]
+    assert call(train_text, *flags, "--output", tmp_path / "whole")[0] == 0
+    statuses, _ = background.launch(tmp_path, 0, *flags, "--output", tmp_path / "run", kill=patch)
+    assert statuses == [-signal.SIGKILL]
+    assert call(train_text, "--output", tmp_path / "run", "--resume")[0] == 0
+    assert identical(tmp_path / "run", tmp_path / "whole")
+    best, expected = (run.load_checkpoint(tmp_path / name / "best.pt", "part2.train_text") for name in ("run", "whole"))
+    assert best["step"] == expected["step"] == 12 and same(best["parts"], expected["parts"])
 
 
 @pytest.mark.parametrize("update", [1, 5, 7, 11])
@@ -227,7 +292,8 @@ def test_a_finished_run_may_grow(trained, finished):
     assert same(weights_of(grown), weights_of(whole))
     pairs = zip(*(metrics_of(folder) for folder in (grown, whole)), strict=True)
     for row, expected in pairs:
-        held_out = {"eval_loss", "bits_per_character"} if row["step"] == 12 else set()  # it was the last update once
+        # Update 12 was the last one once.
+        held_out = {"eval_loss", "eval_accuracy", "bits_per_character"} if row["step"] == 12 else set()
         assert all(row[name] == expected[name] for name in set(row) - held_out - {"seconds"})
     assert list(blocks(grown)) == [4, 5, 8, 10, 12, 14, 15, 20]
 
@@ -340,7 +406,7 @@ def test_looking_for_bf16_changes_no_randomness():
 # Failures
 
 def test_a_loss_that_is_not_finite_is_one_line_and_the_checkpoint_stays(book, tmp_path, call, monkeypatch):
-    monkeypatch.setattr(train_text, "evaluate", lambda model, characters: math.nan)
+    monkeypatch.setattr(train_text, "evaluate", lambda model, characters: (math.nan, 0.0))
     status, _, err = call(train_text, "--txt_file", book, *TINY, "--output", tmp_path / "run")
     assert status == 1 and err.count("\n") == 1 and "held out loss became nan at update 5" in err
     assert checkpoint_of(tmp_path / "run")["step"] == 4
