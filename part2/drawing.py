@@ -19,8 +19,52 @@ def learning_curves(curves, path, sources=()):
         left.plot(*zip(*held_out), label="held-out text")
         left.legend()
     right.plot(step, [row["accuracy"] for row in curves])
+    accuracies = [(row["step"], row["eval_accuracy"]) for row in curves if row.get("eval_accuracy") is not None]
+    if accuracies:
+        right.plot(*zip(*accuracies))
     left.set(xlabel="update", ylabel="cross-entropy (nats)")
     right.set(xlabel="update", ylabel="next-character accuracy")
+    return style.save(figure, path, sources)
+
+
+def samples_against_temperature(rows, path, sources=()):
+    """Draw the rows of `part2.measure`'s `samples.csv`, a panel for each measure; returns the PNG's path.
+
+    Bars are 95 % intervals of the mean; grey is the held-out text; crosses are the largest values.
+    """
+    names = list(dict.fromkeys(row["measure"] for row in rows))
+    taus = [row["temperature"] for row in rows if row["measure"] == names[-1] and row["source"] == "samples"]
+    places = dict(zip(taus, range(len(taus))))
+    figure, axes = plt.subplots(2, math.ceil(len(names) / 2), figsize=(style.WIDTH * 1.3, 4.2))
+    for panel, name in zip(axes.flat, names):
+        own = [row for row in rows if row["measure"] == name]
+        samples = [row for row in own if row["source"] == "samples"]
+        x, mean, low, high, largest = np.array([[places[row["temperature"]], *(
+            row[column] for column in ("mean", "low", "high", "largest"))] for row in samples]).T
+        for row in own:
+            if row["source"] != "samples":
+                panel.axhline(row["mean"], color=style.GREY, linewidth=1)
+                panel.axhspan(row["low"], row["high"], color=style.GREY, alpha=0.25, linewidth=0)
+        panel.errorbar(x, mean, [mean - low, high - mean], marker="o", markersize=3, capsize=2)
+        if name == "longest copy":
+            panel.plot(x, largest, "x", color=style.VERMILION, markersize=4)
+            panel.set_yscale("log")
+        panel.set(title=name, xlabel=r"$\tau$")
+        panel.set_xticks(range(len(taus)), ["greedy" if tau is None else f"{tau:g}" for tau in taus], fontsize=6)
+    for panel in axes.flat[len(names):]:
+        panel.axis("off")
+    return style.save(figure, path, sources)
+
+
+def bits_against_context(rows, path, sources=()):
+    """Draw the rows of `part2.measure`'s `context.csv`, one model or several; bars are standard errors."""
+    figure, axes = plt.subplots()
+    for name in dict.fromkeys(row["model"] for row in rows):
+        own = [row for row in rows if row["model"] == name]
+        context, bits, error = np.array([[row["context"], row["bits"], row["standard_error"]] for row in own]).T
+        axes.errorbar(context, bits, error, marker="o", markersize=3, capsize=2, label=name)
+    axes.set(xscale="log", xlabel="characters that the network has read", ylabel="bits per character")
+    axes.legend()
     return style.save(figure, path, sources)
 
 

@@ -8,10 +8,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from part1 import cli, files
-from part2 import benchmark, generate, inspect_text, ngram, study, train_text
+from part2 import benchmark, generate, inspect_text, measure, ngram, study, train_text
 
 
-@pytest.mark.parametrize("script", [benchmark, generate, inspect_text, ngram, study, train_text])
+@pytest.mark.parametrize("script", [benchmark, generate, inspect_text, measure, ngram, study, train_text])
 def test_every_script_answers_a_wrong_flag_with_one_line(script, refused):
     assert "part2." in refused(script, "--nonsense")
 
