@@ -38,7 +38,7 @@ PRESETS = {
         "lstm_num_hidden": 512,  # as many as fit into an hour on two cores
         "seq_length": 100, "batch_size": 32, "carry_state": True,  # the state brings what is further back than T
         "dropout_keep_prob": 0.6, "weight_decay": 0.01,  # a book is little text for so many weights
-        "schedule": "cosine", "train_steps": 3000,  # 20 times through 500,000 characters, and to a rate of zero
+        "schedule": "cosine", "train_steps": 5000,  # 32 times through 500,000 characters, and to a rate of zero
         "eval_fraction": 0.05, "sample_every": 100, "print_every": 25,
     },
 }
