@@ -49,7 +49,8 @@ def samples_against_temperature(rows, path, sources=()):
         if name == "longest copy":
             panel.plot(x, largest, "x", color=style.VERMILION, markersize=4)
             panel.set_yscale("log")
-        panel.set(title=name, xlabel=r"$\tau$")
+        unit = {"longest copy": "characters", "bits": "bits per character"}.get(name, "share")
+        panel.set(title=name, xlabel=r"$\tau$", ylabel=unit)
         panel.set_xticks(range(len(taus)), ["greedy" if tau is None else f"{tau:g}" for tau in taus], fontsize=6)
     for panel in axes.flat[len(names):]:
         panel.axis("off")

@@ -88,35 +88,40 @@ def read(model, characters, state=None):
     return logits[:, -1], state
 
 
-@torch.inference_mode()
 def write(model, vocabulary, length, prompt="", temperature=None, num_samples=1, generator=None):
     """Yield what `generate` collects, while it is being written: pairs (k, characters).
 
-    `characters` (a list of int) are the next ones of the samples k, k + 1, … that are written side by side, `ROWS` of
-    them, wanted or not. Arguments and errors as in `generate`.
+    `characters`, int64 (ROWS,), are the next ones of the samples k, k + 1, … that are written side by side, wanted or
+    not; those of the prompt come first. Arguments and errors as in `generate`.
     """
     if length < 1 or num_samples < 1:
         raise InputError(f"length and number of samples must be at least 1, not {length} and {num_samples}")
     known = encode_prompt(vocabulary, prompt, length)
     seed = generator.initial_seed() if generator else int(torch.randint(2**62, ()))
-    was_training = model.training
+    device, was_training = next(model.parameters()).device, model.training
     model.eval()
     try:
         if prompt:  # read once: all samples begin in the same state
-            logits, state = read(model, known.unsqueeze(0))
-            begun = logits.expand(ROWS, -1), tuple(part.repeat(1, ROWS, 1) for part in state)
+            with torch.inference_mode():
+                logits, state = read(model, known.unsqueeze(0))
+                begun = logits.expand(ROWS, -1), tuple(part.repeat(1, ROWS, 1) for part in state)
         for first in range(0, num_samples, ROWS):
-            uniform = random_numbers(seed, first, length)
-            for position in range(len(prompt), length):
-                if position > len(prompt):
-                    logits, state = read(model, written.unsqueeze(1), state)
-                else:
-                    logits, state = begun if prompt else (None, None)
-                if position == 0:
+            uniform, state = random_numbers(seed, first, length), None
+            for position in range(length):
+                if position < len(prompt):
+                    written = known[position].expand(ROWS)
+                elif position == 0:
                     written = (uniform[:, 0] * vocabulary.vocab_size).long()
-                else:  # drawn on the CPU: other devices may lack float64, or sum in an order that changes
-                    written = sample(logits.cpu(), temperature, uniform[:, position])
-                yield first, written.tolist()
+                else:
+                    with torch.inference_mode():
+                        if position == len(prompt):
+                            logits, state = begun
+                        else:
+                            logits, state = model(written.unsqueeze(1).to(device), state)
+                            logits = logits[:, -1]
+                        # Drawn on the CPU: other devices may lack float64, or sum in an order that changes.
+                        written = sample(logits.cpu(), temperature, uniform[:, position])
+                yield first, written
     finally:
         model.train(was_training)
 
@@ -134,11 +139,11 @@ def generate(model, vocabulary, length, prompt="", temperature=None, num_samples
     Returns a list of `str`. Raises `InputError` for a prompt that is longer than `length` or has unknown characters,
     and for a length, number or temperature out of range.
     """
-    texts = [[] for _ in range(num_samples)]
+    groups = {}
     for first, characters in write(model, vocabulary, length, prompt, temperature, num_samples, generator):
-        for text, character in zip(texts[first:first + ROWS], characters):
-            text.append(character)
-    return [prompt + vocabulary.convert_to_string(text) for text in texts]
+        groups.setdefault(first, []).append(characters)
+    rows = torch.cat([torch.stack(group, dim=1) for group in groups.values()])[:num_samples]
+    return [vocabulary.convert_to_string(row) for row in rows]
 
 
 @torch.inference_mode()
@@ -204,9 +209,8 @@ def main(config):
         if stream:
             if config.temperature:
                 print(title.format(0))
-            print(config.gen_input, end="", flush=True)
-            for _, [character, *_] in write(*arguments):
-                print(vocabulary.convert_to_string([character]), end="", flush=True)
+            for _, characters in write(*arguments):
+                print(vocabulary.convert_to_string(characters[:1]), end="", flush=True)
             print()
             continue
         for k, text in enumerate(generate(*arguments)):
