@@ -78,12 +78,13 @@ def random_numbers(seed, first, length):
     return uniform
 
 
-def read(model, characters, state=None):
-    """Read int64 (batch, T) on from `state`, piece by piece, as the one-hot characters of a long prompt take gigabytes.
+def read(model, prompt):
+    """Read a prompt, int64 (characters,), once, piece by piece, as the one-hot characters of a long one fill gigabytes.
 
-    Returns the logits of the character after them, (batch, vocabulary), and the network's new state.
+    Returns the logits of the character after it, (1, vocabulary), and the network's state, a pair of (layers, 1, hidden).
     """
-    for piece in characters.to(next(model.parameters()).device).split(500, dim=1):
+    state = None
+    for piece in prompt.to(next(model.parameters()).device).unsqueeze(0).split(500, dim=1):
         logits, state = model(piece, state)
     return logits[:, -1], state
 
@@ -103,7 +104,7 @@ def write(model, vocabulary, length, prompt="", temperature=None, num_samples=1,
     try:
         if prompt:  # read once: all samples begin in the same state
             with torch.inference_mode():
-                logits, state = read(model, known.unsqueeze(0))
+                logits, state = read(model, known)
                 begun = logits.expand(ROWS, -1), tuple(part.repeat(1, ROWS, 1) for part in state)
         for first in range(0, num_samples, ROWS):
             uniform, state = random_numbers(seed, first, length), None
@@ -157,17 +158,20 @@ def beam_search(model, vocabulary, length, prompt, beam_size):
     if not prompt or beam_size < 1:
         raise InputError("beam search needs a prompt to continue, and at least one beam")
     known = encode_prompt(vocabulary, prompt, length)
-    was_training = model.training
+    device, was_training = next(model.parameters()).device, model.training
     model.eval()
-    unread, written = known.unsqueeze(0), torch.empty(1, 0, dtype=torch.int64)  # (beams, characters)
-    scores, state = torch.zeros(1, dtype=torch.float64), None  # log-probability of each beam
-    for _ in range(length - len(prompt)):
-        logits, state = read(model, unread, state)
+    written = torch.empty(1, 0, dtype=torch.int64)  # (beams, characters)
+    scores = torch.zeros(1, dtype=torch.float64)  # log-probability of each beam
+    logits, state = read(model, known)
+    for k in range(length - len(prompt)):
+        if k:
+            logits, state = model(written[:, -1:].to(device), state)
+            logits = logits[:, -1]
         candidates = scores.unsqueeze(1) + logits.cpu().double().log_softmax(dim=1)  # (beams, vocabulary)
         scores, best = candidates.flatten().topk(min(beam_size, candidates.numel()))
-        parents, unread = best // vocabulary.vocab_size, (best % vocabulary.vocab_size).unsqueeze(1)
-        written = torch.cat([written[parents], unread], dim=1)
-        state = tuple(part[:, parents.to(part.device)] for part in state)
+        parents, last = best // vocabulary.vocab_size, (best % vocabulary.vocab_size).unsqueeze(1)
+        written = torch.cat([written[parents], last], dim=1)
+        state = tuple(part[:, parents.to(device)] for part in state)
     model.train(was_training)
     return [(prompt + vocabulary.convert_to_string(row), score) for row, score in zip(written, scores.tolist())]
 

@@ -113,7 +113,7 @@ def test_a_long_prompt_is_read_once_and_whole(make, monkeypatch):
     model, read = make(hidden=64, dtype=torch.float32, scale=3), []
     prompt = SEVEN.convert_to_string(torch.randint(7, (1234,), generator=seeded()))
     logits = model(SEVEN.encode(prompt).unsqueeze(0))[0][0, -1].detach()
-    torch.testing.assert_close(script.read(model, SEVEN.encode(prompt).unsqueeze(0))[0][0], logits)
+    torch.testing.assert_close(script.read(model, SEVEN.encode(prompt))[0][0], logits)
     assert beam_search(model, SEVEN, 1235, prompt, 7)[0] == (
         prompt + "abcdefg"[logits.argmax()], pytest.approx(logits.log_softmax(0).max().item(), abs=1e-5))
     forward = model.forward
