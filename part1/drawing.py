@@ -3,6 +3,7 @@
 A row is a dict as `files.read_csv` gives it: of `results.csv` and `curves.csv` (`part1.sweep`), `gradients.csv`
 (`part1.grads_over_time`) or `benchmark.csv` (`part1.benchmark`).
 """
+from collections import Counter
 from itertools import product
 
 import numpy as np
@@ -72,47 +73,81 @@ def beyond(rows, path, sources=()):
     return style.save(figure, path, sources)
 
 
-def learning_curves(curves, chances, path, sources=()):
-    """Draw accuracy and loss on the evaluation set against updates: mean and standard deviation over the seeds.
+def label_entropy(bits):
+    """Entropy (nats) of the label of a binary palindrome whose last `bits` bits before it are known, by enumeration.
 
-    `chances` are the accuracies of guessing, one for each dataset.
+    These are the first bits of its half, mirrored: b_1 given b_2, …, b_(bits + 1).
     """
-    figure, panels = plt.subplots(1, 2)
+    counts, known = Counter(), Counter()
+    for integers in product(range(9), repeat=bits + 1):  # each has a bit or more
+        half = "".join(f"{k:b}" for k in integers)
+        for string in half, half[::-1]:
+            counts[string[:bits + 1]] += 1
+            known[string[1:bits + 1]] += 1
+    return -sum(n * np.log(n / known[string[1:]]) for string, n in counts.items()) / counts.total()
+
+
+def learning_curves(curves, chances, path, sources=(), entropies=()):
+    """Draw accuracy and loss on the evaluation set against updates, a column per length: each seed, and their mean.
+
+    With a single length the two are side by side. `chances` are the accuracies of guessing, one for each length,
+    one for all or none; `entropies` are pairs (nats, label). All are drawn as lines across.
+    """
+    lengths = list(dict.fromkeys(row["palindrome_length"] for row in curves))
+    colors = style.model_colors(row["model_type"] for row in curves)
+    if len(lengths) == 1:
+        figure, panels = plt.subplots(1, 2, figsize=(style.WIDTH, 2))
+        panels = panels[:, np.newaxis]
+    else:
+        figure, panels = plt.subplots(2, len(lengths), sharex=True, sharey="row", figsize=(style.WIDTH, 3))
     for model, length in dict.fromkeys((row["model_type"], row["palindrome_length"]) for row in curves):
         rows = [row for row in curves if (row["model_type"], row["palindrome_length"]) == (model, length)]
         seeds = sorted({row["seed"] for row in rows})
         steps = sorted(set.intersection(*({row["step"] for row in rows if row["seed"] == seed} for seed in seeds)))
-        for axes, name in zip(panels, ("accuracy", "eval_loss")):
+        for axes, name in zip(panels[:, lengths.index(length)], ("accuracy", "eval_loss")):
             values = {(row["seed"], row["step"]): row[name] for row in rows}
-            style.band(axes, steps, np.array([[values[seed, step] for step in steps] for seed in seeds]),
-                       label=f"{model}, $L={length}$")
-    chance_lines(panels[0], chances)
-    panels[0].set(xlabel="update", ylabel="accuracy", ylim=(None, 1.02))
-    panels[1].set(xlabel="update", ylabel="cross-entropy (nats)", ylim=(0, None))
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=7)
+            each = np.array([[values[seed, step] for step in steps] for seed in seeds])
+            axes.plot(steps, each.T, color=colors[model], linewidth=0.6, alpha=0.6)
+            axes.plot(steps, each.mean(axis=0), color=colors[model], label=style.MODEL_NAMES.get(model, model))
+    for k, ((upper, lower), length) in enumerate(zip(panels.T, lengths)):
+        chance_lines(upper, chances[k:k + 1] if len(chances) > 1 else chances)
+        for (nats, label), line in zip(entropies, ("--", ":")):
+            lower.axhline(nats, color=style.GREY, linestyle=line, linewidth=1, label=label)
+        upper.set(title=f"$L={length}$", ylim=(None, 1.02))
+        lower.set(xlabel="update", ylim=(0, None))
+        if len(lengths) == 1:
+            upper.set(xlabel="update")
+    panels[0, 0].set(ylabel="accuracy")
+    panels[1, 0].set(ylabel="cross-entropy (nats)")
+    lines = {line.get_label(): line for axes in panels[:, 0] for line in axes.get_lines()
+             if not line.get_label().startswith("_")}
+    figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=5, fontsize=7)
     return style.save(figure, path, sources)
 
 
 def gradients(studies, path, sources=(), height=2.25):
-    """Draw the gradient norm against the time step: a panel for each state of each study, on one logarithmic axis.
+    """Draw the gradient norm against the time step, on one logarithmic axis: a panel for each study.
 
     `studies` is a dict from titles to rows of `gradients.csv`. Bands are geometric standard deviations.
     """
-    panels = [(title, state, chosen) for title, rows in studies.items() for state in "hc"
-              if (chosen := [row for row in rows if row["state"] == state])]
-    figure, all_axes = plt.subplots(1, len(panels), sharey=True, squeeze=False, figsize=(style.WIDTH, height))
+    figure, panels = plt.subplots(1, len(studies), sharey=True, squeeze=False, figsize=(style.WIDTH, height))
     colors = style.model_colors(row["model_type"] for rows in studies.values() for row in rows)
-    for axes, (title, state, rows) in zip(all_axes[0], panels):
-        for model, digits in dict.fromkeys((row["model_type"], row["input"]) for row in rows):
-            curve = [row for row in rows if (row["model_type"], row["input"]) == (model, digits)]
+    for axes, (title, rows) in zip(panels[0], studies.items()):
+        for model, digits, state in dict.fromkeys((row["model_type"], row["input"], row["state"]) for row in rows):
+            curve = [row for row in rows
+                     if (row["model_type"], row["input"], row["state"]) == (model, digits, state)]
             t, norm, factor = (np.array([row[name] for row in curve], dtype=float) for name in ("t", "norm", "factor"))
-            color, line = colors[model], "-" if digits == "one-hot" else ":"
-            axes.plot(t, norm, color=color, linestyle=line, label=f"{model}, {digits} digits")
-            axes.fill_between(t, norm / factor, norm * factor, color=color, alpha=0.2, linewidth=0)
-        axes.set(xlabel="time step $t$", yscale="log", ylim=(1e-16, 10),  # what is below is zero to any optimizer
-                 title=f"{title}\n" + rf"$\Vert\partial L / \partial {state}^{{(t)}}\Vert$")
-    lines = {line.get_label(): line for axes in all_axes[0] for line in axes.get_lines()}
-    figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=3, fontsize=7)
+            color, line = colors[model], ":" if digits == "raw" else {"h": "-", "c": "--"}[state]
+            axes.plot(t, norm, color=color, linestyle=line, linewidth=0.9 if digits == "raw" else 1.4,
+                      label=f"{style.MODEL_NAMES.get(model, model)}, ${state}^{{(t)}}$"
+                      + ", raw digits" * (digits == "raw"))
+            axes.fill_between(t, norm / factor, norm * factor, color=color, alpha=0.15, linewidth=0)
+        axes.set(title=title, xlabel="time step $t$", yscale="log")
+    lowest = max(1e-33, min(float(row["norm"]) for rows in studies.values() for row in rows) / 100)
+    panels[0, 0].set(ylabel="gradient norm", ylim=(lowest, 10),
+                     yticks=[tick for tick in (1e-30, 1e-20, 1e-10, 1) if tick > lowest])
+    lines = {line.get_label(): line for axes in panels[0] for line in axes.get_lines()}
+    figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=4, fontsize=7)
     return style.save(figure, path, sources)
 
 

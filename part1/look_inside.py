@@ -4,14 +4,15 @@
     python -m part1.look_inside --checkpoint runs/a/checkpoint.pt runs/b/checkpoint.pt
 
 Writes into `--output`:
-* `traces.csv`: what each optimizer does to the naive networks in their first updates: how far the recurrent weights
-  have moved, ||W - W_0||_2, their largest singular value sigma_1, and the mean slope 1 - y^2 of the tanh units y;
+* `traces.csv`: what each optimizer does to a network in its first updates: how far the recurrent weights have moved,
+  ||W - W_0||_2, their largest singular value sigma_1, the mean slope 1 - y^2 of the tanh units y, the share of units
+  that keep their sign from the first input to the last, and whether the first digit is `readable` from h(T): the
+  accuracy of a linear output fitted to the states as they are. Of the naive networks, and of LSTMs at a high rate;
 * `directions.csv`: the singular values of the Jacobians dh(T)/dh(t) and dh(T)/dc(t): how many directions in which the
   state at t could differ still make a difference at T;
 * `states.csv`: sigma_1 and the mean slope as above; the factor by which mean-field theory expects a step back to scale
   a gradient's norm, sqrt(E[(1 - h^2)^2]) for an RNN with weights of variance 1/n (Chen, Pennington & Schoenholz, ICML
-  2018); the share of units that keep their sign from the first input to the last; and the LSTM's mean gates at the
-  first digit and after it.
+  2018); units that keep their sign and `readable`, as above; and the LSTM's mean gates at the first digit and after it.
 The last two are of untrained networks, or of the trained ones given with `--checkpoint`.
 """
 import sys
@@ -23,7 +24,7 @@ if not __package__:  # run as a file: import from the repository's root
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 
 from part1 import cli, files, grads_over_time, run, train
 from part1.dataset import make_dataset
@@ -32,6 +33,7 @@ OPTIMIZERS = {"RMSProp": {"optimizer": "rmsprop"}, "Adam": {"optimizer": "adam"}
               "corrected RMSProp": {"optimizer": "adam", "beta1": 0.0, "beta2": 0.99}}
 STARTS = {"naive": {}, "orthogonal": {"init": "orthogonal"}, "chrono": {"forget_bias": "chrono"},
           "latch": {"init": "latch"}}
+HIGH_RATE = 0.05  # at which LSTMs learn T = 100 in a few hundred updates of RMSProp
 
 
 def flags_of(model_type, length, seed, **settings):
@@ -51,6 +53,31 @@ def spectral_norm(matrix):
     return torch.linalg.matrix_norm(matrix.detach(), 2).item()
 
 
+def slopes(model, units):
+    """Slope 1 - y^2 of the tanh units: of an RNN's h, or of the tanh(c) of an LSTM."""
+    return 1 - (units if len(model.state) == 1 else units.tanh())**2
+
+
+def keep_sign(units):
+    """Share of the units, (T, batch, n), whose sign is the same at all steps."""
+    return (units.sign() == units[0].sign()).all(dim=0).double().mean().item()
+
+
+@torch.no_grad()
+def readable(model, data, seed):
+    """Share of 500 palindromes whose label a linear output finds in h(T) when fitted (ridge regression) to 1000 others.
+
+    It tells whether a memory is there, even where the network's own output has not learned to read it.
+    """
+    digits, labels = data.batch(1500, run.generator(seed, "readout data"))
+    for h, *_ in model.states(digits):
+        pass
+    h = torch.cat([h, torch.ones_like(h[:, :1])], dim=1).double()
+    fit, targets = h[:1000], one_hot(labels[:1000]).double()
+    W = torch.linalg.solve(fit.T @ fit + torch.eye(h.shape[1]), fit.T @ targets)
+    return ((h[1000:] @ W).argmax(dim=1) == labels[1000:]).double().mean().item()
+
+
 def trace(flags, updates):
     """Yield rows of `traces.csv`: the network of `flags` before its training, and after updates 1 to 10, 20, 30 …"""
     torch.manual_seed(flags.seed)
@@ -62,10 +89,10 @@ def trace(flags, updates):
         digits, labels = data.batch(flags.batch_size, generator)
         if step <= 10 or step % 10 == 0:
             with torch.no_grad():
-                units = torch.stack([state[-1].tanh() if len(state) > 1 else state[0]
-                                     for state in model.states(digits)])
+                units = torch.stack([state[-1] for state in model.states(digits)])
             yield {"step": step, "moved": spectral_norm(recurrent_weights(model) - start),
-                   "sigma_1": spectral_norm(recurrent_weights(model)), "slope": (1 - units**2).mean().item()}
+                   "sigma_1": spectral_norm(recurrent_weights(model)), "slope": slopes(model, units).mean().item(),
+                   "keep_sign": keep_sign(units), "readable": readable(model, data, flags.seed)}
         loss = cross_entropy(model(digits), labels)
         optimizer.zero_grad()
         loss.backward()
@@ -97,10 +124,10 @@ def kept_and_gates(model, x):
     """A row of `states.csv` for sequences x, (batch, seq_length)."""
     inputs, states = model.encode(x).unbind(dim=1), list(model.states(x))
     units = torch.stack([state[-1] for state in states])
-    slope = 1 - (units if len(model.state) == 1 else units.tanh()) ** 2
+    slope = slopes(model, units)
     row = {"sigma_1": spectral_norm(recurrent_weights(model)), "slope": slope.mean().item(),
            "mean_field": slope.square().mean().sqrt().item() if model.gates == "h" else None,
-           "keep_sign": (units.sign() == units[0].sign()).all(dim=0).double().mean().item()}
+           "keep_sign": keep_sign(units)}
     if "f" in model.gates and len(model.directions) == 1:
         reads = model.state.index(model.carried[0])  # the gates look at h(t-1) or at c(t-1)
         before = [torch.zeros_like(units[0]), *(state[reads] for state in states[:-1])]
@@ -116,8 +143,9 @@ def parse_args(argv=None):
     parser = cli.Parser("part1.look_inside", "Measure what the optimizer, the Jacobians and the gates do.")
     add = parser.add_argument
     add("--palindrome_length", type=cli.number(int, at_least=3), default=100, metavar="T", help="of the Jacobians")
-    add("--trace_length", type=cli.number(int, at_least=2), default=30, metavar="T", help="of the traces")
-    add("--updates", type=cli.number(int, at_least=0), default=300, help="of the traces; 0: no traces")
+    add("--trace_length", type=cli.number(int, at_least=2), default=30, metavar="T", help="of the naive traces")
+    add("--updates", type=cli.number(int, at_least=0), default=300, help="of the naive traces; 0: no traces")
+    add("--high_rate_updates", type=cli.number(int, at_least=0), default=60, help="of the traces at a high rate")
     add("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2, 3, 4], metavar="SEED", help="networks and palindromes")
     add("--checkpoint", type=cli.path, nargs="+", help="trained networks (of part1.train), instead of all the others")
     add("--output", type=cli.path, default=files.ROOT / "runs" / "look_inside", help="folder of the tables")
@@ -126,15 +154,24 @@ def parse_args(argv=None):
 
 def untrained(length, seeds):
     """Yield (name of the initial weights, flags, network) of the networks that are looked into before training."""
-    models = {name: model for name, model in train.MODELS.items() if model.latch}  # those that have every other start
-    for model_type, start, seed in product(models, STARTS, seeds):
-        if start == "chrono" and "f" not in models[model_type].gates:
-            continue  # no forget gate
-        if start == "orthogonal" and "h" not in models[model_type].carried:
-            continue  # c recurs by itself, its W_*h only move the gates
+    for model_type, start, seed in product(grads_over_time.MODELS, STARTS, seeds):
+        if model_type == "RNN" and start == "chrono" or model_type == "PeepLSTM" and start == "orthogonal":
+            continue
         flags = flags_of(model_type, length, seed, **STARTS[start])
         torch.manual_seed(seed)
         yield start, flags, train.make_model(flags)
+
+
+def traced(config):
+    """Yield (what a trace is of, flags, updates) for each of the traces."""
+    for seed, name in product(config.seeds, OPTIMIZERS):
+        for model_type in ("RNN", "LSTM"):
+            yield {"model_type": model_type, "start": "naive", "optimizer": name}, flags_of(
+                model_type, config.trace_length, seed, **OPTIMIZERS[name]), config.updates
+        for start in ("naive", "chrono"):
+            yield {"model_type": "LSTM", "start": start, "optimizer": name}, flags_of(
+                "LSTM", config.palindrome_length, seed, learning_rate=HIGH_RATE, **STARTS[start],
+                **OPTIMIZERS[name]), config.high_rate_updates
 
 
 def main(config):
@@ -143,19 +180,20 @@ def main(config):
         networks = (("trained", *pair) for pair in grads_over_time.trained(config.checkpoint))
     else:
         networks = untrained(config.palindrome_length, config.seeds)
-        for model_type, name, seed in product(("RNN", "LSTM"), OPTIMIZERS, config.seeds if config.updates else ()):
-            flags = flags_of(model_type, config.trace_length, seed, **OPTIMIZERS[name])
-            about = {"model_type": model_type, "optimizer": name, "seed": seed}
-            tables["traces"] += [about | row for row in trace(flags, config.updates)]
+        for about, flags, updates in traced(config):
+            if updates:
+                about |= {"T": flags.input_length + 1, "learning_rate": flags.learning_rate, "seed": flags.seed}
+                tables["traces"] += [about | row for row in trace(flags, updates)]
     for start, flags, model in networks:
-        model.double()
         data = make_dataset(flags.dataset, flags.input_length)
         x, _ = data.batch(128, run.generator(flags.seed, "gradient data"))
+        can_read = readable(model, data, flags.seed)
+        model.double()
         about = {"model_type": flags.model_type, "start": start, "init": flags.init, "forget_bias": flags.forget_bias,
                  "T": flags.input_length + data.unread, "seed": flags.seed}
         tables["directions"] += [about | row for row in directions(model, x[:1], max(1, flags.input_length // 10))]
         tables["states"].append({**about, **dict.fromkeys(("i_first", "i_later", "f_first", "f_later")),
-                                 **kept_and_gates(model, x)})
+                                 **kept_and_gates(model, x), "readable": can_read})
     config.output.mkdir(parents=True, exist_ok=True)
     for name, rows in tables.items():
         if rows:

@@ -25,7 +25,9 @@ WIDTH = 5.5  # inches: the text width of the report's page
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F7F7F")
 MODEL_COLORS = {"RNN": ORANGE, "LSTM": BLUE, "PeepLSTM": GREEN}  # in every figure; see `model_colors`
-MODEL_NAMES = {"PeepLSTM": "peephole LSTM"}  # of the networks that people call otherwise than the flags do
+MODEL_NAMES = {  # of the networks that people call otherwise than the flags do
+    "PeepLSTM": "peephole LSTM", "BiLSTM": "bidirectional LSTM", "TanhPeepLSTM": "with a tanh candidate",
+    "RecurrentPeepLSTM": "with h in the candidate", "OutputPeepLSTM": "with h in the gates"}
 
 plt.rcParams.update({
     "figure.figsize": (WIDTH, 2.8), "figure.constrained_layout.use": True, "savefig.dpi": 160,

@@ -22,12 +22,14 @@ from part1.cli import InputError
 from part1.dataset import DATASETS, make_dataset
 from part1.gru import GRU
 from part1.lstm import LSTM
+from part1.peep_ablations import OutputPeepLSTM, RecurrentPeepLSTM, TanhPeepLSTM
 from part1.peep_lstm import PeepLSTM
 from part1.recurrent import INITS
 from part1.vanilla_rnn import VanillaRNN
 
 SCRIPT = "part1.train"
-MODELS = {"RNN": VanillaRNN, "LSTM": LSTM, "PeepLSTM": PeepLSTM, "GRU": GRU, "BiLSTM": BiLSTM}
+MODELS = {"RNN": VanillaRNN, "LSTM": LSTM, "PeepLSTM": PeepLSTM, "GRU": GRU, "BiLSTM": BiLSTM,
+          "TanhPeepLSTM": TanhPeepLSTM, "RecurrentPeepLSTM": RecurrentPeepLSTM, "OutputPeepLSTM": OutputPeepLSTM}
 OPTIMIZERS = {"rmsprop": torch.optim.RMSprop, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 

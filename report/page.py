@@ -158,14 +158,15 @@ class Section(NamedTuple):
 
 SECTIONS = (
     Section("How far they remember", "Questions 1.3 and 1.6 of 2019", ("latch", "lengths"), sweep_section,
-            "horizon", "The share of the seeds that solve palindromes of T digits, with its 95 % interval, and the "
-            "updates that takes, with the range over the seeds. A latch is a network whose first digit decides its "
-            "state for good."),
+            "horizon", "The share of the seeds that solve palindromes of T digits, from 0 to 1 in the lane of each "
+            "setting, with its 95 % interval, and the updates that takes, with the range over the seeds. A latch is "
+            "a network whose first digit decides its state for good."),
     Section("Gradients through time", "Question 1.7 of 2019", ("gradients",), gradients_section,
             "gradients", "The gradient of the last step's loss that reaches each time step of an untrained network: "
-            "geometric mean and geometric standard deviation over the seeds. Solid: one-hot digits; dotted: raw ones."),
+            "geometric mean and geometric standard deviation over the seeds. Solid and dashed: one-hot digits; "
+            "dotted: raw ones."),
     Section("Binary palindromes, at reduced size", "Questions 1.3 and 1.4 of 2020", ("binary",), sweep_section,
-            "binary", "Accuracy and loss on the evaluation set during the training: mean and standard deviation over "
+            "binary", "Accuracy and loss on the evaluation set during the training: each seed, and the mean over "
             "the seeds. The dashed line is the best guess of one that has not looked."),
     Section("A text model", "Questions 2.1 to 2.3", ("text",), text_section, "text", "Loss, on the training text and "
             "on held-out text, and accuracy of the next character during the training."),

@@ -24,75 +24,102 @@ from report.results import making, read_result
 FLAT = {"figure.figsize": (style.WIDTH, 1.95), "axes.labelsize": 7}  # curves that need no height: the report is short
 SETTINGS = {  # the settings of each sweep as the horizon map calls them
     "official.csv": "course's defaults", "naive.csv": "naive", "adam.csv": "naive, Adam", "forget.csv": "forget bias 1",
-    "lengths.csv": "orthogonal or chrono", "longer.csv": "orthogonal or chrono", "latch.csv": "latch"}
+    "lengths.csv": "orthogonal or chrono", "longer.csv": "orthogonal or chrono", "latch.csv": "latch",
+    "latch_longest.csv": "latch"}
 LOOKS = {"course's defaults": (style.GREY, "s"), "naive": (style.VERMILION, "v"), "naive, Adam": (style.PURPLE, "^"),
          "forget bias 1": (style.SKY, "<"), "orthogonal or chrono": (style.BLUE, "o"), "latch": (style.GREEN, "D")}
 
 
 def horizon(sources, path):
-    """The share of seeds that solve palindromes of length T, and the updates that takes: a column for each network."""
+    """The share of seeds that solve palindromes of length T, and the updates that takes: a column for each network.
+
+    Each setting has a lane of its own, in which the share goes from 0 to 1.
+    """
     curves = {}  # by network and setting, for each T the updates of the seeds, None for one that fails
     for source in sources:
         for row in read_result(source):
             curve = curves.setdefault((row["model_type"], SETTINGS[source.name]), {})
             curve.setdefault(row["palindrome_length"], []).append(
                 row["steps"] if row["accuracy"] >= drawing.SOLVED else None)
-    models = list(dict.fromkeys(model for model, _ in curves))
-    figure, panels = plt.subplots(2, len(models), sharex=True, sharey="row", squeeze=False, figsize=(style.WIDTH, 2.5))
+    models, names = (list(dict.fromkeys(key[k] for key in curves)) for k in (0, 1))
+    lanes = {name: 1.25 * lane for lane, name in enumerate([name for name in LOOKS if name in names][::-1])}
+    figure, panels = plt.subplots(2, len(models), sharex=True, sharey="row", squeeze=False, height_ratios=[len(lanes), 3],
+                                  figsize=(style.WIDTH, 1.45 + 0.17 * len(lanes)))
     for (model, name), curve in curves.items():
         color, marker = LOOKS[name]
         upper, lower = panels[:, models.index(model)]
         T = np.array(sorted(curve))
-        apart = T * 1.03 ** (list(LOOKS).index(name) - 3)  # intervals beside each other
         solved = [[steps for steps in curve[length] if steps is not None] for length in T]
         share = np.array([len(steps) / len(curve[length]) for steps, length in zip(solved, T)])
         interval = np.array([drawing.wilson(len(steps), len(curve[length])) for steps, length in zip(solved, T)]).T
-        look = {"color": color, "marker": marker, "markersize": 3.5, "elinewidth": 0.6, "label": name}
-        upper.errorbar(apart, share, np.abs(interval - share), **look)
-        if there := [(x, np.median(steps), min(steps), max(steps)) for x, steps in zip(apart, solved) if steps]:
+        look = {"color": color, "marker": marker, "markersize": 3.5, "elinewidth": 0.6}
+        upper.errorbar(T, lanes[name] + share, np.abs(interval - share), **look)
+        if there := [(x, np.median(steps), min(steps), max(steps)) for x, steps in zip(T, solved) if steps]:
             x, median, low, high = np.array(there).T
             lower.errorbar(x, median, [median - low, high - median], **look)
     for axes, model in zip(panels[0], models):
-        axes.set(title=style.MODEL_NAMES.get(model, model), xscale="log", ylim=(-0.04, 1.04))
+        axes.set(title=style.MODEL_NAMES.get(model, model), xscale="log", ylim=(-0.15, max(lanes.values()) + 1.15),
+                 yticks=[lane + 0.5 for lane in lanes.values()], yticklabels=lanes)
+        axes.tick_params(axis="y", length=0, labelsize=7)
+        axes.grid(axis="y", visible=False)
+        for lane in lanes.values():
+            axes.axhspan(lane, lane + 1, color=style.GREY, alpha=0.08, linewidth=0)
     for axes in panels[1]:
         axes.set(xlabel="palindrome length $T$", yscale="log")
         axes.yaxis.set_minor_formatter("")
-    panels[0, 0].set(ylabel="share of seeds")
     panels[1, 0].set(ylabel="updates")
-    handles = {handle.get_label(): handle for axes in panels[0] for handle in axes.containers}
-    figure.legend(handles=[handles[name] for name in LOOKS if name in handles], loc="outside lower center",
-                  ncols=6, columnspacing=1.0, handlelength=1.2, fontsize=6.5)
     return style.save(figure, path, sources)
 
 
 def traces(sources, path):
-    """What each optimizer does to the recurrent weights of a naive RNN in its first updates."""
-    rows = [row for row in read_result(sources[0]) if row["model_type"] == "RNN"]
-    figure, panels = plt.subplots(1, 3, figsize=(style.WIDTH, 1.5))
-    for optimizer in dict.fromkeys(row["optimizer"] for row in rows):
-        own = [row for row in rows if row["optimizer"] == optimizer]
-        seeds, steps = (sorted({row[name] for row in own}) for name in ("seed", "step"))
-        for axes, name in zip(panels, ("moved", "sigma_1", "slope")):
-            values = {(row["seed"], row["step"]): row[name] for row in own}
-            style.band(axes, steps, np.array([[values[seed, step] for step in steps] for seed in seeds]),
-                       label=optimizer)
-    titles = r"$\Vert W_{hh} - W_{hh}^{(0)}\Vert_2$", r"$\sigma_1(W_{hh})$", r"mean of $\tanh'$"
-    for axes, title in zip(panels, titles):
-        axes.set(title=title, xlabel="update", ylim=(0, None))
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
+    """What each optimizer does in its first updates to naive networks, to the LSTM at a high rate: each seed, mean."""
+    rows = [row for row in read_result(sources[0]) if row["start"] == "naive"]
+    high = max(row["learning_rate"] for row in rows)
+    panels = [("RNN", "moved", r"RNN: $\Vert W_{hh} - W_{hh}^{(0)}\Vert_2$"),
+              ("RNN", "slope", r"RNN: mean of $\tanh'$"), ("RNN", "readable", "RNN: readable"),
+              ("LSTM", "readable", "LSTM: readable")]
+    figure, all_axes = plt.subplots(1, len(panels), figsize=(style.WIDTH, 1.5))
+    for axes, (model, name, title) in zip(all_axes, panels):
+        own = [row for row in rows
+               if row["model_type"] == model and (row["learning_rate"] == high) == (model == "LSTM")]
+        for optimizer, color in zip(dict.fromkeys(row["optimizer"] for row in own), (style.VERMILION, style.BLUE,
+                                                                                     style.GREEN)):
+            values = {(row["seed"], row["step"]): row[name] for row in own if row["optimizer"] == optimizer}
+            seeds, steps = (sorted(set(keys)) for keys in zip(*values))
+            each = np.array([[values[seed, step] for step in steps] for seed in seeds])
+            axes.plot(steps, each.T, color=color, linewidth=0.5, alpha=0.5)
+            axes.plot(steps, each.mean(axis=0), color=color, label=optimizer)
+        axes.set_title(title, fontsize=8)
+        axes.set(xlabel="update", ylim=(0, None if name == "moved" else 1.03))
+    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
     return style.save(figure, path, sources)
 
 
 def binary(sources, path):
-    """Learning curves on the binary palindromes of 2020, whose last bit is a 1 in two cases of three."""
-    with plt.rc_context(FLAT):
-        return drawing.learning_curves(read_result(sources[0]), [2 / 3], path, sources)
+    """Learning curves on the binary palindromes of 2020."""
+    entropies = (drawing.label_entropy(0), "entropy of the label"), (drawing.label_entropy(3), "given the last 3 bits")
+    return drawing.learning_curves(read_result(sources[0]), [2 / 3], path, sources, entropies)
+
+
+def baum_sweet(sources, path):
+    """Learning curves on the Baum-Sweet sequences of 2020; the start of a curve is the best guess."""
+    return drawing.learning_curves(read_result(sources[0]), [], path, sources)
+
+
+def combinations(sources, path):
+    """Learning curves on the random combinations of 2020, whose label is one of L."""
+    curves = read_result(sources[0])
+    chances = [1 / length for length in dict.fromkeys(row["palindrome_length"] for row in curves)]
+    return drawing.learning_curves(curves, chances, path, sources)
 
 
 def gradients(sources, path):
-    """The gradient that reaches each time step, a panel for each state of untrained networks and of trained ones."""
-    studies = {title: read_result(source) for title, source in zip(("untrained", "trained"), sources)}
-    return drawing.gradients(studies, path, sources, height=1.75)
+    """The gradient that reaches each time step: at naive and at tuned initial weights, and after training."""
+    titles = {"gradients.csv": "naive, untrained", "gradients_tuned.csv": "tuned, untrained",
+              "gradients_trained.csv": "tuned, trained"}
+    studies = {titles[source.name]: [row for row in read_result(source)
+                                     if row["input"] == "one-hot" or row["state"] == "h"] for source in sources}
+    return drawing.gradients(studies, path, sources, height=1.8)
 
 
 def text(sources, path):
@@ -129,8 +156,10 @@ def speed(sources, path):
 FIGURES = {  # the figure's name: the result files it is drawn from (those that there are), and by which function
     "horizon": (["lengths.csv", *(name for name in SETTINGS if name != "lengths.csv")], horizon),
     "traces": (["traces.csv"], traces),
-    "gradients": (["gradients.csv", "gradients_trained.csv"], gradients),
+    "gradients": (["gradients.csv", "gradients_tuned.csv", "gradients_trained.csv"], gradients),
     "binary": (["binary_curves.csv"], binary),
+    "baum_sweet": (["baum_sweet_curves.csv"], baum_sweet),
+    "combinations": (["combinations_curves.csv"], combinations),
     "text": (["text_curves.csv"], text),
     "text_tuned": (["text_tuned_curves.csv"], text),
     "text_second": (["text_second_curves.csv"], text),

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from assets import download
-from part1 import files, grads_over_time, sweep
+from part1 import evaluate, files, grads_over_time, look_inside, sweep
 from part1.cli import InputError
 from part3 import gcn
 from report.results import read_result
@@ -125,13 +125,21 @@ class RatesStudy(SweepStudy):
             {"method": method, **row} for (method, _), row in zip(self.by_method(work), rows)])
 
 
-class TrainedGradientStudy(SweepStudy):
-    """The gradients through time in networks trained by a sweep, whether they have learned their task or not."""
+@dataclass(frozen=True)
+class TrainedStudy(SweepStudy):
+    """What networks trained by a sweep have become, whether they have learned their task or not: the gradients through
+    time, a look inside, and their accuracy on longer palindromes."""
+
+    lengths: str = "100 1000 10000 100000"  # of those palindromes
 
     def make(self, work):
         super().make(work)
-        networks = grads_over_time.trained([cell.folder / "checkpoint.pt" for cell in self.cells(work)])
-        files.write_csv(work / "gradients.csv", grads_over_time.measure(networks))
+        checkpoints = [cell.folder / "checkpoint.pt" for cell in self.cells(work)]
+        files.write_csv(work / "gradients.csv", grads_over_time.measure(grads_over_time.trained(checkpoints)))
+        flags = ["--checkpoint", *map(str, checkpoints), "--output", str(work)]
+        look_inside.main(look_inside.parse_args(flags))
+        evaluate.main(evaluate.parse_args([*flags, "--eval_size", "300",
+                                           "--palindrome_lengths", *self.lengths.split()]))
 
 
 class TunedGradientStudy(Study):
@@ -199,6 +207,9 @@ FULL = [  # what the report needs most comes first
           "part1.look_inside"),
     text("text", "Grimm at the course's settings", "--train_steps 8441 --sample_every 200 --eval_fraction 0.05",
          GRIMM, "grimms"),
+    Study("n-grams and compressors on Grimm", {"ngram.csv": "ngram.csv"},
+          shlex.join(["part2.ngram", "--txt_file", str(download.BOOKS / download.find("grimms").file),
+                      "--strip_gutenberg", "--eval_fraction", "0.05"]), "grimms"),
     accuracies("lengths", "accuracy against palindrome length", "--preset tuned"),
     text("text_tuned", "Grimm, a larger model",
          "--train_steps 5000 --sample_every 250 --eval_fraction 0.05 --lstm_num_hidden 256 --seq_length 50 "
@@ -207,8 +218,15 @@ FULL = [  # what the report needs most comes first
     text("text_second", "a second book, in Dutch", "--train_steps 1500 --sample_every 250 --eval_fraction 0.05",
          ["De eilanden zijn", "Wij zagen"], "darwin"),
     accuracies("naive", "the same lengths at naive settings", "--preset naive"),
-    accuracies("official", "the same lengths at the course's settings", "--preset official"),
-    accuracies("latch", "a state that the first digit decides", "--preset latch"),
+    accuracies("official", "the same lengths at the course's settings",
+               "--preset official --palindrome_lengths 5 10 15 20 --train_steps 3000"),
+    accuracies("latch", "a state that the first digit decides",
+               "--preset latch --palindrome_lengths 10 100 1000 10000"),
+    accuracies("latch_longest", "the same for a hundred thousand digits",
+               "--preset latch --model_type RNN --palindrome_lengths 100000 --seeds 0 1 2"),
+    accuracies("latch_raw", "the same with the course's own digits and batches",
+               "--preset latch --model_type RNN --input_dim 1 --batch_size 128 --palindrome_lengths 1000 "
+               "--eval_size 2000"),
     accuracies("adam", "the naive RNN with Adam",
                "--preset naive --model_type RNN --palindrome_lengths 10 20 30 50 --optimizer adam"),
     accuracies("corrected", "the naive LSTM with corrected RMSProp",
@@ -223,17 +241,35 @@ FULL = [  # what the report needs most comes first
     SweepStudy("binary palindromes of the 2020 edition",
                {"binary.csv": "results.csv", "binary_curves.csv": "curves.csv"},
                "part1.sweep --preset 2020D --train_steps 1600"),
-    TrainedGradientStudy("gradients of trained networks",
-                         {"gradients_trained.csv": "gradients.csv", "trained.csv": "results.csv"},
-                         "part1.sweep --preset tuned --model_type RNN LSTM PeepLSTM --palindrome_lengths 100 "
-                         "--seeds 0 1 2 --train_steps 6000"),
+    SweepStudy("what slows the peephole LSTM", {"ablations.csv": "results.csv", "ablations_curves.csv": "curves.csv"},
+               "part1.sweep --preset 2020D --model_type TanhPeepLSTM RecurrentPeepLSTM OutputPeepLSTM "
+               "--palindrome_lengths 10 --train_steps 500"),
+    SweepStudy("Baum-Sweet sequences of the 2020 edition",
+               {"baum_sweet.csv": "results.csv", "baum_sweet_curves.csv": "curves.csv"},
+               "part1.sweep --preset 2020A --palindrome_lengths 6 --train_steps 1500"),
+    SweepStudy("random combinations of the 2020 edition",
+               {"combinations.csv": "results.csv", "combinations_curves.csv": "curves.csv"},
+               "part1.sweep --preset 2020B --palindrome_lengths 5 6 10 15"),
+    TrainedStudy("what trained networks are like",
+                 {"trained.csv": "results.csv", "gradients_trained.csv": "gradients.csv",
+                  "states_trained.csv": "states.csv", "beyond.csv": "beyond.csv"},
+                 "part1.sweep --preset tuned --model_type RNN LSTM PeepLSTM --palindrome_lengths 100 "
+                 "--seeds 0 1 2 --train_steps 6000"),
+    TrainedStudy("what trained latches are like",
+                 {"trained_latch.csv": "results.csv", "beyond_latch.csv": "beyond.csv"},
+                 "part1.sweep --preset latch --palindrome_lengths 100 --seeds 0 1 2"),
     accuracies("longer", "a longer palindrome, a smaller rate",
                "--preset tuned --model_type LSTM --palindrome_lengths 500 --learning_rate 1e-3 --train_steps 6000"),
     RatesStudy("optimizers and learning rates", {"optimizers.csv": "results.csv"},
-               "part1.sweep --preset naive --model_type RNN --palindrome_lengths 30 --train_steps 1000 "
+               "part1.sweep --preset naive --model_type RNN --palindrome_lengths 20 30 --train_steps 1000 "
                "--eval_every 20 --eval_size 2000",
                rates={"SGD with momentum": "0.1 0.03 0.01 0.003 0.001", "RMSProp": "0.003 0.001 0.0003 0.0001 0.00003",
                       "corrected RMSProp": "0.01 0.003 0.001 0.0003 0.0001", "Adam": "0.01 0.003 0.001 0.0003 0.0001"}),
+    *(RatesStudy(f"learning rates of the LSTM with {biases} biases", {f"rates_{name}.csv": "results.csv"},
+                 "part1.sweep --preset naive --model_type LSTM --palindrome_lengths 100 --seeds 0 1 2 "
+                 f"--train_steps 500 --eval_every 20 --eval_size 1000{flags}",
+                 rates=dict.fromkeys(("RMSProp", "corrected RMSProp", "Adam"), "0.05"))
+      for name, biases, flags in (("lstm", "zero", ""), ("chrono", "chrono", " --forget_bias chrono"))),
     Study("speed of the networks from scratch", {
         "benchmark_part1.csv": "benchmark.csv", "benchmark_part1_memory.csv": "memory.csv",
         "benchmark_part1_data.csv": "data.csv"}, "part1.benchmark --repeats 16"),

@@ -4,28 +4,34 @@
 with `\\val{key}`. Every key stands here in quotes, beside its computation.
 """
 import math
+from pathlib import Path
 
 import numpy as np
 
 from part1 import cli, files
-from part1.drawing import SOLVED
+from part1.drawing import SOLVED, label_entropy
 from part1.style import MODEL_NAMES
 from report.latex import escape, number, power, samples, spread, tabular
 from report.results import making, read_result
 
 # From the course's settings to latches; "frozen" trains the output alone.
 SWEEPS = {"official": "official.csv", "naive": "naive.csv", "Adam": "adam.csv", "forget bias 1": "forget.csv",
-          "tuned": "lengths.csv", "latch": "latch.csv", "tuned, frozen": "frozen.csv",
-          "latch, frozen": "frozen_latch.csv"}
-LENGTHS = (5, 10, 15, 20, 30, 50, 100, 300, 1000, 10_000)  # columns of the table
+          "tuned": "lengths.csv", "latch": "latch.csv", "latch, raw digits": "latch_raw.csv",
+          "tuned, frozen": "frozen.csv", "latch, frozen": "frozen_latch.csv"}
+LENGTHS = (5, 10, 15, 20, 30, 50, 100, 300, 1000, 10_000, 100_000)  # columns of the table
 GRADIENTS = {"untrained": "gradients.csv", "tuned": "gradients_tuned.csv", "trained": "gradients_trained.csv"}
 TEXTS = {"Grimm": "text", "Grimm, larger": "text_tuned", "Darwin": "text_second"}
 REQUIRED = (*SWEEPS.values(), *GRADIENTS.values(), *(f"{name}.json" for name in TEXTS.values()),
             *(f"{name}_curves.csv" for name in TEXTS.values()), "longer.csv", "trained.csv", "binary.csv",
-            "binary_curves.csv", "optimizers.csv", "corrected.csv", "traces.csv",
-            "directions.csv", "states.csv", "benchmark_part1.csv", "graph_2019.json", "graph_2020.json")
+            "binary_curves.csv", "ablations.csv", "ablations_curves.csv", "optimizers.csv", "rates_lstm.csv",
+            "rates_chrono.csv", "corrected.csv", "latch_longest.csv", "trained_latch.csv", "traces.csv",
+            "directions.csv", "states.csv", "states_trained.csv", "beyond.csv", "beyond_latch.csv",
+            "ngram.csv", "baum_sweet.csv", "baum_sweet_curves.csv", "combinations.csv", "combinations_curves.csv",
+            "benchmark_part1.csv", "graph_2019.json", "graph_2020.json")
 SHARE = 0.8  # a length is solved when this share of the seeds reaches the accuracy SOLVED: 4 of 5
-LEVEL = 0.95  # accuracy on binary palindromes whose first crossing is compared between networks
+TASKS = {"binary": "binary palindromes", "ablations": "peephole LSTM", "baum_sweet": "Baum--Sweet",
+         "combinations": "combinations"}  # of 2020: the titles of their sweeps
+EARLY = 500  # updates of the tasks of 2020 in which networks are compared
 MARK = "% Written by report/tables.py from the results; changes here are lost.\n"
 LINE = 92  # characters of a sample that fit in a line
 
@@ -89,19 +95,20 @@ def updates(rows):
     return round(np.mean([row["steps"] for row in rows if row["accuracy"] >= SOLVED]))
 
 
-def horizon_table(*sweeps):
+def horizon_table(longest_latch, *sweeps):
     """How many of the seeds solve each length, for each of the `SWEEPS` and each network."""
     def field(rows):
         return f"{sum(accuracy >= SOLVED for accuracy in accuracies(rows))}/{len(rows)}" if rows else ""
 
     bodies = [named(name, [[MODEL_NAMES.get(model, model), *(field(lengths.get(T)) for T in LENGTHS)]
-                           for model, lengths in cells(rows).items()]) for name, rows in zip(SWEEPS, sweeps)]
-    return tabular("ll" + "r" * len(LENGTHS), ["settings", "network", f"$T={LENGTHS[0]}$", *map(str, LENGTHS[1:-1]),
-                                               "$10^4$"], *bodies)
+                           for model, lengths in cells(rows + longest_latch * (name == "latch")).items()])
+              for name, rows in zip(SWEEPS, sweeps)]
+    return tabular("ll" + "r" * len(LENGTHS), ["settings", "network", f"$T={LENGTHS[0]}$", *map(str, LENGTHS[1:-2]),
+                                               "$10^4$", "$10^5$"], *bodies)
 
 
-def length_numbers(longer, *sweeps):
-    official, naive, _, forget, tuned, latch, frozen, _ = map(cells, sweeps)
+def length_numbers(longer, longest_latch, *sweeps):
+    official, naive, _, forget, tuned, latch, raw, frozen, _ = map(cells, sweeps)
     first = sweeps[4][0]
     n, d = first["num_hidden"], first["input_dim"]
     return {
@@ -112,6 +119,8 @@ def length_numbers(longer, *sweeps):
         "tuned/RNN/solved": longest(tuned["RNN"]), "tuned/LSTM/solved": longest(tuned["LSTM"]),
         "tuned/LSTM/updates": updates(tuned["LSTM"][longest(tuned["LSTM"])]),
         "latch/RNN/solved": longest(latch["RNN"]), "latch/LSTM/solved": longest(latch["LSTM"]),
+        "raw/solved": longest(raw["RNN"]), "raw/updates": max(row["steps"] for row in sweeps[6]),
+        "latch/longest": setting(longest_latch, "palindrome_length"), "latch/longest/seeds": len(longest_latch),
         "latch/updates": max(row["steps"] for row in sweeps[5]),
         "latch/batch": setting(sweeps[5], "batch_size"),
         "frozen/RNN/solved": longest(frozen["RNN"]), "frozen/LSTM/accuracy": np.mean(accuracies(frozen["LSTM"][5])),
@@ -126,33 +135,74 @@ def there(rows):
     return [row["steps_to_target"] for row in rows if row["steps_to_target"]]
 
 
-def optimizer_table(rows):
+def optimizer_table(RNN, zero, chrono):
     """For each optimizer and learning rate how many seeds get to the target, and the median of their updates."""
     def field(runs):
         return f"{len(there(runs))}/{len(runs)}" + (f" ({np.median(there(runs)):.0f})" if there(runs) else "")
 
-    rates = sorted(grouped(rows, "learning_rate"))
-    body = [[method, *(field(runs) if (runs := chosen(own, learning_rate=rate)) else "" for rate in rates)]
-            for method, own in grouped(rows, "method").items()]
-    return tabular("l" + "r" * len(rates), ["optimizer", *map(np.format_float_positional, rates)], body)
+    groups = {f"RNN, $T={T}$": rows for T, rows in grouped(RNN, "palindrome_length").items()}
+    groups |= {f"LSTM, $T={T}$": rows for T, rows in grouped(zero, "palindrome_length").items()}
+    groups |= {f"chrono, $T={T}$": rows for T, rows in grouped(chrono, "palindrome_length").items()}
+    rates = sorted(grouped(RNN + zero + chrono, "learning_rate"))
+    bodies = [named(name, [[method, *(field(runs) if (runs := chosen(own, learning_rate=rate)) else ""
+                                      for rate in rates)] for method, own in grouped(rows, "method").items()])
+              for name, rows in groups.items()]
+    return tabular("ll" + "r" * len(rates), ["network", "optimizer", *map(np.format_float_positional, rates)], *bodies)
 
 
-def binary_table(rows, curves):
-    """Accuracy at the end and the first update at `LEVEL`, for each network and L."""
-    body = []
-    for model, lengths in cells(rows).items():
-        for L, runs in lengths.items():
-            steps = [step for curve in grouped(cells(curves)[model][L], "seed").values()
-                     if (step := next((row["step"] for row in curve if row["accuracy"] >= LEVEL), None))]
-            body.append([MODEL_NAMES.get(model, model), str(L), str(4 * L + 1), spread(accuracies(runs)),
-                         spread(steps, 0) if steps else "--", f"{len(steps)} of {len(runs)}"])
-    return tabular("lrrrrr", ["network", "$L$", "symbols read", "accuracy at the end", f"updates to {LEVEL}",
-                              "seeds there"], body)
+def settled(curve):
+    """The first update from which on the accuracy stays at least `SOLVED`, or None."""
+    wrong = [k for k, row in enumerate(curve) if row["accuracy"] < SOLVED]
+    after = curve[wrong[-1] + 1:] if wrong else curve
+    return after[0]["step"] if after else None
 
 
-def setting_numbers(optimizers, binary, curves):
+def unsettled(curve):
+    """How many of the first `EARLY` updates have an accuracy below `SOLVED`, as the evaluations say."""
+    return curve[0]["step"] * sum(row["accuracy"] < SOLVED for row in curve if row["step"] <= EARLY)
+
+
+def curves_table(*results):
+    """For each network and L the accuracy at the end, how long it is below `SOLVED` early, and from where on it stays
+    there. Takes the rows of the sweeps of `TASKS`, each followed by its curves."""
+    bodies = []
+    for task, rows, curves in zip(TASKS.values(), results[::2], results[1::2]):
+        body = []
+        for model, L in dict.fromkeys((row["model_type"], row["palindrome_length"]) for row in rows):
+            runs = chosen(rows, model_type=model, palindrome_length=L)
+            own = list(grouped(chosen(curves, model_type=model, palindrome_length=L), "seed").values())
+            stays = [step for curve in own if (step := settled(curve))]
+            body.append([MODEL_NAMES.get(model, model), str(L), spread(accuracies(runs)),
+                         spread(list(map(unsettled, own)), 0), spread(stays, 0) if stays else "--",
+                         f"{len(stays)} of {len(runs)}"])
+        bodies.append(named(task, body))
+    return tabular("llrrrrr", ["task", "network", "$L$", "accuracy", "unsettled", "settled", "seeds"], *bodies)
+
+
+def unsettled_numbers(*curves):
+    """How long the peephole LSTM, the LSTM and what lies between are below `SOLVED` at L = 10."""
+    def early(model):
+        rows = chosen(sum(curves, []), model_type=model, palindrome_length=10)
+        return spread([unsettled(curve) for curve in grouped(rows, "seed").values()], 0)
+
+    return {"unsettled/LSTM": early("LSTM"), "unsettled/peephole": early("PeepLSTM"),
+            "unsettled/tanh": early("TanhPeepLSTM"), "unsettled/recurrent": early("RecurrentPeepLSTM"),
+            "unsettled/output": early("OutputPeepLSTM")}
+
+
+def setting_numbers(optimizers, rates, ablations, baum_sweet, binary, curves):
+    def windows(T):
+        """How many rates let all seeds learn, for each optimizer."""
+        counts = {method: sum(len(there(runs)) == len(runs) for runs in grouped(own, "learning_rate").values())
+                  for method, own in grouped(chosen(optimizers, palindrome_length=T), "method").items()}
+        return ", ".join(f"{method} {count}" for method, count in counts.items())
+
     plateau = [row["eval_loss"] for row in chosen(curves, model_type="LSTM", palindrome_length=20, step=800)]
-    return {"binary/plateau": np.mean(plateau), "optimizers/limit": setting(optimizers, "train_steps"),
+    return {"windows/20": windows(20), "windows/30": windows(30), "binary/plateau": np.mean(plateau),
+            "binary/entropy": number(label_entropy(0), 3), "binary/context": number(label_entropy(3), 3),
+            "optimizers/limit": setting(optimizers, "train_steps"),
+            "rates/limit": setting(rates, "train_steps"), "ablations/limit": setting(ablations, "train_steps"),
+            "baum/limit": setting(baum_sweet, "train_steps"), "early": EARLY,
             "binary/seeds": setting(binary, "seed"), "binary/limit": setting(binary, "train_steps"),
             "binary/rate": setting(binary, "learning_rate"), "binary/hidden": setting(binary, "num_hidden"),
             "binary/batch": setting(binary, "batch_size"), "binary/test": setting(binary, "eval_size")}
@@ -172,42 +222,99 @@ def average(rows, column):
     return np.mean([row[column] for row in rows])
 
 
-def inside_table(directions, states):
-    """How many directions survive `BACK` steps, and how many units keep their sign, for each network and start."""
-    body = []
-    for model, start in dict.fromkeys((row["model_type"], row["start"]) for row in states):
-        about = {"model_type": model, "start": start}
-        jacobians = chosen(directions, **about, state="h" if model == "RNN" else "c", back=BACK)
-        kept = [row["keep_sign"] for row in chosen(states, **about)]
-        largest = [row["largest"] for row in jacobians]
-        body.append([MODEL_NAMES.get(model, model), start,
-                     power(np.exp(np.mean(np.log(largest)))) if min(largest) else "0",
-                     spread([row["above_0.01"] for row in jacobians], 0),
-                     "--" if model == "PeepLSTM" else spread(kept, 2)])  # its c is never negative
-    return tabular("llrrr", ["network", "initial weights", "largest", "directions", "units that keep their sign"], body)
+def inside_table(directions, *states):
+    """How many directions survive `BACK` steps in untrained networks, and what all of them keep of the first digit."""
+    bodies = []
+    for rows in states:
+        bodies.append([])
+        for model, start in dict.fromkeys((row["model_type"], row["start"]) for row in rows):
+            if (model, start) == ("LSTM", "orthogonal"):
+                continue  # as the naive one
+            about = {"model_type": model, "start": start}
+            jacobians = chosen(directions, **about, state="h" if model == "RNN" else "c", back=BACK)
+            own = chosen(rows, **about)
+            gates = [spread([row[name] for row in own]) if own[0][name] is not None else ""
+                     for name in ("i_first", "i_later", "f_later")]
+            bodies[-1].append([
+                MODEL_NAMES.get(model, model),
+                start.replace("trained", "tuned, trained"),
+                spread([row["above_0.01"] for row in jacobians], 0) if jacobians else "",
+                "--" if model == "PeepLSTM" else spread([row["keep_sign"] for row in own], 2),  # its c is never negative
+                spread([row["readable"] for row in own], 2), *gates])
+    return tabular("llrrrrrr", ["network", "weights", "directions", "keep sign", "readable",
+                                r"$\vec i\step1$", r"later $\vec i$", r"later $\vec f$"], *bodies)
 
 
-def inside_numbers(traces, directions, states, optimizers):
-    def trace(column, step, optimizer="RMSProp"):
-        return average(chosen(traces, model_type="RNN", optimizer=optimizer, step=step), column)
+def beyond_table(tuned, latch):
+    """Accuracy of networks trained at one length on longer palindromes."""
+    lengths = sorted(grouped(tuned + latch, "T"))
+    bodies = [[[MODEL_NAMES.get(model, model), name, *(spread(accuracies(chosen(own, T=T)), 2) for T in lengths)]
+               for model, own in grouped(rows, "model_type").items()]
+              for name, rows in (("tuned", tuned), ("latch", latch))]
+    return tabular("ll" + "r" * len(lengths), ["network", "weights", *(f"$T={number(T)}$" for T in lengths)], *bodies)
+
+
+def trained_numbers(states, trained, beyond):
+    LSTM, RNN = (chosen(trained, model_type=model) for model in ("LSTM", "RNN"))
+    orthogonal = chosen(states, model_type="RNN", start="orthogonal")
+    return {"trained/LSTM/i/first": spread([row["i_first"] for row in LSTM], 2),
+            "trained/LSTM/i/later": spread([row["i_later"] for row in LSTM], 2),
+            "trained/RNN/sigma": spread([row["sigma_1"] for row in RNN], 2),
+            "trained/RNN/slope": spread([row["slope"] for row in RNN], 2),
+            "tuned/RNN/slope": spread([row["slope"] for row in orthogonal], 2),
+            "beyond/size": setting(beyond, "eval_size"),
+            "beyond/LSTM": spread(accuracies(chosen(beyond, model_type="LSTM", T=max(row["T"] for row in beyond))), 2)}
+
+
+def time_numbers(results):
+    """The time of all trainings whose results say it."""
+    hours = {}
+    for name, content in results.items():
+        rows = content if isinstance(content, list) else [content.get("result", {})]
+        if {"steps", "seconds"} <= rows[0].keys():
+            hours[Path(name).stem] = sum(row["seconds"] for row in rows) / 3600
+    total = sum(hours.values())
+    largest = sorted(hours, key=hours.get, reverse=True)[:6]
+    return {"time/total": number(total, 0),
+            "time/shares": ", ".join(rf"{escape(name)} {100 * hours[name] / total:.0f}\,\%" for name in largest)}
+
+
+def inside_numbers(traces, directions, states, optimizers, zero, chrono):
+    def trace(column, step, optimizer="RMSProp", model="RNN"):
+        rows = chosen(traces, model_type=model, optimizer=optimizer, start="naive", step=step)
+        rate = (min if model == "RNN" else max)(row["learning_rate"] for row in rows)
+        return spread([row[column] for row in chosen(rows, learning_rate=rate)], 2)
 
     def survive(start):
-        return number(average(chosen(directions, model_type="RNN", start=start, back=BACK), "above_0.01"), 0)
+        return spread([row["above_0.01"] for row in chosen(directions, model_type="RNN", start=start, state="h",
+                                                           back=BACK)], 0)
 
-    numbers = {
-        "trace/sigma": trace("sigma_1", 0), "trace/slope": trace("slope", 0),
+    def learned(rows, **values):
+        return share(bool(row["steps_to_target"]) for row in chosen(rows, **values))
+
+    last, high = max(row["step"] for row in traces), max(row["learning_rate"] for row in traces)
+    high_last = max(row["step"] for row in chosen(traces, learning_rate=high))
+    rates = chosen(optimizers, palindrome_length=30, learning_rate=0.001)
+    return {
+        "trace/sigma": trace("sigma_1", 0), "trace/slope": trace("slope", 0), "trace/readable": trace("readable", 0),
         "trace/RMSProp/moved": trace("moved", 10), "trace/RMSProp/slope": trace("slope", 10),
         "trace/corrected/moved": trace("moved", 10, "corrected RMSProp"),
         "trace/corrected/slope": trace("slope", 10, "corrected RMSProp"),
+        "trace/RMSProp/readable": trace("readable", last), "trace/last": last,
+        "trace/corrected/readable": trace("readable", last, "corrected RMSProp"),
+        "high/rate": high, "high/sigma": trace("sigma_1", 1, model="LSTM"),
+        "high/keep-sign": trace("keep_sign", 1, model="LSTM"), "high/last": high_last,
+        "high/RMSProp/readable": trace("readable", high_last, model="LSTM"),
+        "high/corrected/readable": trace("readable", high_last, "corrected RMSProp", "LSTM"),
+        "high/RMSProp": learned(zero, method="RMSProp", learning_rate=high),
+        "high/corrected": learned(zero, method="corrected RMSProp", learning_rate=high),
+        "high/Adam": learned(zero, method="Adam", learning_rate=high),
+        "high/chrono": learned(chrono, method="RMSProp", learning_rate=high),
         "inside/back": BACK, "inside/naive/directions": survive("naive"),
         "inside/orthogonal/directions": survive("orthogonal"),
         "inside/mean-field": average(chosen(states, model_type="RNN", start="naive"), "mean_field"),
-    }
-    rates = chosen(optimizers, palindrome_length=30, learning_rate=0.001)
-    return numbers | {
-        "rate/30/RMSProp": share(bool(row["steps_to_target"]) for row in chosen(rates, method="RMSProp")),
-        "rate/30/corrected": share(bool(row["steps_to_target"]) for row in chosen(rates, method="corrected RMSProp")),
-        "rate/30/Adam": share(bool(row["steps_to_target"]) for row in chosen(rates, method="Adam"))}
+        "rate/30/RMSProp": learned(rates, method="RMSProp"),
+        "rate/30/corrected": learned(rates, method="corrected RMSProp"), "rate/30/Adam": learned(rates, method="Adam")}
 
 
 # Part 1: gradients. A curve is a dict from time steps to gradient norms.
@@ -311,6 +418,12 @@ def text_numbers(text, curve):
     }
 
 
+def ngram_numbers(rows):
+    bits = {row["model"]: row["held_out_bits"] for row in rows}
+    best = min((name for name in bits if name.endswith("gram")), key=bits.get)
+    return {"ngram/best": best, "ngram/bits": bits[best], "ngram/bz2": bits["bz2"]}
+
+
 # Part 3: graphs
 
 def matrix(graph):
@@ -341,17 +454,26 @@ def generate(results):
 
     sweeps, gradients = SWEEPS.values(), GRADIENTS.values()
     texts = [f"{name}{end}" for end in (".json", "_curves.csv") for name in TEXTS.values()]
-    numbers = {**made(length_numbers, "longer.csv", *sweeps),
-               **made(setting_numbers, "optimizers.csv", "binary.csv", "binary_curves.csv"),
-               **made(inside_numbers, "traces.csv", "directions.csv", "states.csv", "optimizers.csv"),
+    numbers = {**made(length_numbers, "longer.csv", "latch_longest.csv", *sweeps),
+               **made(setting_numbers, "optimizers.csv", "rates_lstm.csv", "ablations.csv", "baum_sweet.csv",
+                      "binary.csv", "binary_curves.csv"),
+               **made(inside_numbers, "traces.csv", "directions.csv", "states.csv", "optimizers.csv", "rates_lstm.csv",
+                      "rates_chrono.csv"),
+               **made(unsettled_numbers, "binary_curves.csv", "ablations_curves.csv"),
+               **made(trained_numbers, "states.csv", "states_trained.csv", "beyond.csv"),
+               **time_numbers(results),
                **made(gradient_numbers, *gradients), **made(text_numbers, "text.json", "text_curves.csv"),
+               **made(ngram_numbers, "ngram.csv"),
                **made(graph_numbers, "graph_2019.json", "graph_2020.json")}
     contents = {
         "numbers.tex": "".join(f"\\setval{{{key}}}{{{value if isinstance(value, str) else number(value)}}}\n"
-                               for key, value in numbers.items()), "horizon.tex": made(horizon_table, *sweeps),
-        "optimizers.tex": made(optimizer_table, "optimizers.csv"),
-        "inside.tex": made(inside_table, "directions.csv", "states.csv"),
-        "binary.tex": made(binary_table, "binary.csv", "binary_curves.csv"),
+                               for key, value in numbers.items()),
+        "horizon.tex": made(horizon_table, "latch_longest.csv", *sweeps),
+        "optimizers.tex": made(optimizer_table, "optimizers.csv", "rates_lstm.csv", "rates_chrono.csv"),
+        "inside.tex": made(inside_table, "directions.csv", "states.csv", "states_trained.csv"),
+        "beyond.tex": made(beyond_table, "beyond.csv", "beyond_latch.csv"),
+        "groups.tex": made(curves_table, *(
+            f"{name}{end}" for name in TASKS for end in (".csv", "_curves.csv"))),
         "text_books.tex": made(books_table, *texts),
         **made(text_tables, "text.json"),
         "graph_2019.tex": made(matrix, "graph_2019.json"), "graph_2020.tex": made(matrix, "graph_2020.json"),

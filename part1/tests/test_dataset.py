@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from part1.cli import InputError
 from part1.dataset import (BaumSweetDataset, BinaryPalindromeDataset, PalindromeDataset, RandomCombinationsDataset,
-                           make_dataset)
+                            make_dataset)
+from part1.drawing import label_entropy
 
 CODES = [f"{k:b}" for k in range(9)]
 lengths = strategies.integers(2, 31)
@@ -210,3 +211,14 @@ def test_alphabet_classes_and_chance_are_those_of_the_data(dataset):
     assert digits.unique().tolist() == list(range(dataset.alphabet))
     assert labels.unique().tolist() == list(range(dataset.num_classes))
     assert abs(labels.bincount().max() / 20_000 - dataset.chance) < 0.02
+
+
+def test_the_labels_entropy_is_that_of_many_strings():
+    """Those of few known bits, counted in a sample; `label_entropy` enumerates."""
+    symbols, labels = BinaryPalindromeDataset(10).batch(400_000, generator())
+    for bits in (0, 3):
+        known = [tuple(row) for row in symbols[:, symbols.shape[1] - bits:].tolist()]
+        both, context = Counter(zip(known, labels.tolist())), Counter(known)
+        entropy = -sum(n * np.log(n / context[key]) for (key, _), n in both.items()) / len(labels)
+        assert label_entropy(bits) == pytest.approx(entropy, abs=2e-3)
+    assert round(label_entropy(0), 4) == 0.6365 and round(label_entropy(3), 3) == 0.611

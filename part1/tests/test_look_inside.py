@@ -4,6 +4,7 @@ import torch
 from torch.autograd.functional import jacobian
 
 from part1 import drawing, evaluate, files, look_inside, run, train
+from part1.dataset import PalindromeDataset
 from part1.lstm import LSTM
 from part1.vanilla_rnn import VanillaRNN
 
@@ -44,11 +45,31 @@ def test_a_trace_follows_the_training(tmp_path):
 
 
 def test_latched_units_keep_their_sign_and_naive_ones_do_not(tmp_path, call):
-    assert call(look_inside, "--seeds", 0, "--palindrome_length", 30, "--updates", 0, "--output", tmp_path)[0] == 0
-    kept = {(row["model_type"], row["start"]): row["keep_sign"] for row in files.read_csv(tmp_path / "states.csv")}
-    assert all(kept[model, "latch"] > 0.95 > 0.3 > kept[model, "naive"] for model in ("RNN", "LSTM"))
+    assert call(look_inside, "--seeds", 0, "--palindrome_length", 30, "--updates", 0,
+                "--high_rate_updates", 0, "--output", tmp_path)[0] == 0
+    states = {(row["model_type"], row["start"]): row for row in files.read_csv(tmp_path / "states.csv")}
+    for model in ("RNN", "LSTM"):
+        assert states[model, "latch"]["keep_sign"] > 0.95 > 0.3 > states[model, "naive"]["keep_sign"]
+        assert states[model, "latch"]["readable"] > 0.99
+    assert states["LSTM", "naive"]["readable"] < 0.2
     rows = files.read_csv(tmp_path / "directions.csv")
     assert {row["above_0.01"] for row in rows if row["start"] == "latch" and row["model_type"] == "RNN"} == {0}
+
+
+class Remembers:
+    """A network whose state is the first digit, one-hot, plus noise of this size."""
+
+    def __init__(self, noise):
+        self.noise = noise
+
+    def states(self, digits):
+        noise = torch.randn(len(digits), 10, generator=torch.Generator().manual_seed(0))
+        yield torch.eye(10)[digits[:, 0].long()] + self.noise * noise,
+
+
+@pytest.mark.parametrize("noise, lowest, highest", [(0, 1, 1), (0.3, 0.8, 0.99), (1000, 0.05, 0.2)])
+def test_what_a_state_holds_can_be_read_and_what_it_does_not_cannot(noise, lowest, highest):
+    assert lowest <= look_inside.readable(Remembers(noise), PalindromeDataset(5), seed=0) <= highest
 
 
 def test_networks_read_other_lengths(tmp_path, call):

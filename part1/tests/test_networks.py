@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from part1 import bptt, recurrent, train
 from part1.cli import InputError
 from part1.lstm import LSTM
+from part1.peep_ablations import Ablation, OutputPeepLSTM, RecurrentPeepLSTM, TanhPeepLSTM
 from part1.peep_lstm import PeepLSTM
 from part1.recurrent import INITS
 from part1.vanilla_rnn import VanillaRNN
@@ -386,3 +387,26 @@ def test_a_digit_without_a_one_hot_vector_is_refused(digit):
 def test_impossible_sizes_are_refused(wrong):
     with pytest.raises(InputError, match=wrong):
         LSTM(**dict(seq_length=4, input_dim=1, num_hidden=5, num_classes=10) | {wrong: 0})
+
+
+# The peephole LSTM without its differences from the LSTM
+
+class Undone(OutputPeepLSTM, RecurrentPeepLSTM, TanhPeepLSTM):
+    pass
+
+
+@pytest.mark.parametrize("between, end, renamed", [(Ablation, PeepLSTM, "c"), (Undone, LSTM, "g")])
+def test_ablations_lie_between_the_peephole_lstm_and_the_lstm(between, end, renamed):
+    digits, _ = digits_and_labels(3, 7)
+    network, other = between(7, 10, 4, 10).double(), randomized(end(7, 10, 4, 10))
+    network.load_state_dict({name.replace(f"_{renamed}", "_c"): weight for name, weight in other.state_dict().items()})
+    torch.testing.assert_close(network(digits), other(digits))
+
+
+@pytest.mark.parametrize("change", [TanhPeepLSTM, RecurrentPeepLSTM, OutputPeepLSTM])
+def test_an_ablation_undoes_one_difference(change):
+    def differences(network):
+        return {"tanh": network.candidate is torch.tanh, "gates": network.carried[0], "recurrent": network.recurrent}
+
+    undone = [name for name, value in differences(change).items() if value != differences(Ablation)[name]]
+    assert len(undone) == 1 and differences(change)[undone[0]] == differences(Undone)[undone[0]]

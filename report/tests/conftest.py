@@ -12,8 +12,8 @@ def make_results(folder, text):
     folder.mkdir(parents=True)
     files.write_csv(folder / "lengths.csv", [
         {"model_type": model, "palindrome_length": T, "seed": seed, "steps": 100 * T, "accuracy": accuracy,
-         "steps_to_target": None, "dataset": "palindrome", "input_dim": 10, "num_hidden": 128, "init": init,
-         "forget_bias": None, "batch_size": 128, "optimizer": "rmsprop", "learning_rate": 0.001, "max_norm": 10.0,
+         "steps_to_target": None, "seconds": 9.5, "dataset": "palindrome", "input_dim": 10, "num_hidden": 128,
+         "init": init, "forget_bias": None, "batch_size": 128, "optimizer": "rmsprop", "learning_rate": 0.001, "max_norm": 10.0,
          "eval_size": 2000, "train_steps": 6000}
         for model, T, accuracy, init in (("RNN", 5, 1.0, "orthogonal"), ("RNN", 50, 0.4, "orthogonal"),
                                          ("LSTM", 5, 1.0, "xavier")) for seed in range(5)])
@@ -25,7 +25,8 @@ def make_results(folder, text):
                      "learning_rate": 0.002, "learning_rate_decay": 0.96, "learning_rate_step": 5000,
                      "dropout_keep_prob": 1.0, "max_norm": 5.0, "eval_fraction": 0.05, "gen_input": ""},
         "characters": 75062, "vocabulary_size": 61, "parameters": 237757,
-        "result": {"steps": 900, "loss": 1.3, "accuracy": 0.6, "eval_loss": 1.4, "bits_per_character": 2.0},
+        "result": {"steps": 900, "loss": 1.3, "accuracy": 0.6, "eval_loss": 1.4, "bits_per_character": 2.0,
+                   "seconds": 9.5},
         "stages": [{"update": update, "samples": [text, NASTY]} for update in (300, 600, 900)],
         "temperatures": [{"temperature": tau, "samples": [text, NASTY]} for tau in (0.5, None)],
         "sentences": [{"prompt": text[:8], "greedy": text, "temperature 2": text[:8] + NASTY}],

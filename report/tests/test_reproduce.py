@@ -162,7 +162,8 @@ def test_the_cells_of_the_full_preset_are_those_of_the_committed_results(study, 
         assert {(row["optimizer"], row["beta1"]) for row in corrected} == {("adam", 0)}
 
 
-@pytest.mark.parametrize("study", [study for study in studies.FULL if study.book], ids=lambda study: study.name)
+@pytest.mark.parametrize("study", [study for study in studies.FULL if f"{study.name}.json" in study.results
+                                   and study.book], ids=lambda study: study.name)
 def test_the_texts_of_the_full_preset_are_the_committed_ones(study):
     content, config = files.read_json(files.ROOT / "report" / "results" / f"{study.name}.json"), study.parse()
     settings = config.settings | {"txt_file": os.path.basename(config.settings["txt_file"])}
@@ -187,14 +188,17 @@ def test_tuned_gradients_start_from_each_networks_own_weights(tmp_path, call):
     assert files.read_csv(tmp_path / "gradients.csv") == rows
 
 
-def test_sweeps_of_optimizers_and_for_gradients_make_their_tables(tmp_path):
+def test_sweeps_of_optimizers_and_of_trained_networks_make_their_tables(tmp_path):
     rates = {"SGD with momentum": "0.1", "corrected RMSProp": "1"}
     for study in (studies.RatesStudy("", {"optimizers.csv": "results.csv"}, f"part1.sweep {TINY}", rates=rates),
-                  studies.TrainedGradientStudy("", {"gradients.csv": "gradients.csv"}, f"part1.sweep {TINY}")):
+                  studies.TrainedStudy("", {f"{name}.csv": f"{name}.csv" for name in ("gradients", "states", "beyond")},
+                                       f"part1.sweep {TINY}", lengths="4 6")):
         for cell in study.cells(tmp_path / "work" / study.name):
             sweep.run_cell(cell)
         study.run(tmp_path / "work", tmp_path)
     assert [row["t"] for row in files.read_csv(tmp_path / "gradients.csv")] == [1, 2, 3]
+    assert [row["start"] for row in files.read_csv(tmp_path / "states.csv")] == ["trained"]
+    assert [row["T"] for row in files.read_csv(tmp_path / "beyond.csv")] == [4, 6]
     assert [(row["method"], row["learning_rate"]) for row in files.read_csv(tmp_path / "optimizers.csv")] == [
         ("SGD with momentum", 0.1), ("corrected RMSProp", 1)]
 

@@ -37,10 +37,10 @@ def test_writing_tables_touches_no_other_file_and_a_missing_or_damaged_result_is
     (generated / "thesis.tex").write_text("mine")
     tables.write_all(results, generated)
     assert (generated / "thesis.tex").read_text() == "mine"
-    (generated / "binary.tex").write_text("mine")
-    with pytest.raises(InputError, match="binary.tex is there and was not made here"):
+    (generated / "inside.tex").write_text("mine")
+    with pytest.raises(InputError, match="inside.tex is there and was not made here"):
         tables.write_all(results, generated)
-    assert (generated / "binary.tex").read_text() == "mine"
+    assert (generated / "inside.tex").read_text() == "mine"
     damaged = results / "lengths.csv"
     for spoil, message in ((lambda: damaged.write_bytes(damaged.read_bytes()[:2000]), "lengths.csv has"),
                            (damaged.unlink, "lacks lengths.csv")):
