@@ -87,6 +87,17 @@ def label_entropy(bits):
     return -sum(n * np.log(n / known[string[1:]]) for string, n in counts.items()) / counts.total()
 
 
+def seeds_and_mean(axes, rows, name, color, label):
+    """Draw the column `name` of `rows` against `step`: a thin line for each seed, and their mean, as far as all go."""
+    seeds = {}
+    for row in rows:
+        seeds.setdefault(row["seed"], {})[row["step"]] = row[name]
+    steps = sorted(set.intersection(*map(set, seeds.values())))
+    each = np.array([[seeds[seed][step] for step in steps] for seed in sorted(seeds)])
+    axes.plot(steps, each.T, color=color, linewidth=0.6, alpha=0.6)
+    axes.plot(steps, each.mean(axis=0), color=color, label=label)
+
+
 def learning_curves(curves, chances, path, sources=(), entropies=()):
     """Draw accuracy and loss on the evaluation set against updates, a column per length: each seed, and their mean.
 
@@ -102,13 +113,8 @@ def learning_curves(curves, chances, path, sources=(), entropies=()):
         figure, panels = plt.subplots(2, len(lengths), sharex=True, sharey="row", figsize=(style.WIDTH, 3))
     for model, length in dict.fromkeys((row["model_type"], row["palindrome_length"]) for row in curves):
         rows = [row for row in curves if (row["model_type"], row["palindrome_length"]) == (model, length)]
-        seeds = sorted({row["seed"] for row in rows})
-        steps = sorted(set.intersection(*({row["step"] for row in rows if row["seed"] == seed} for seed in seeds)))
         for axes, name in zip(panels[:, lengths.index(length)], ("accuracy", "eval_loss")):
-            values = {(row["seed"], row["step"]): row[name] for row in rows}
-            each = np.array([[values[seed, step] for step in steps] for seed in seeds])
-            axes.plot(steps, each.T, color=colors[model], linewidth=0.6, alpha=0.6)
-            axes.plot(steps, each.mean(axis=0), color=colors[model], label=style.MODEL_NAMES.get(model, model))
+            seeds_and_mean(axes, rows, name, colors[model], style.model_name(model))
     for k, ((upper, lower), length) in enumerate(zip(panels.T, lengths)):
         chance_lines(upper, chances[k:k + 1] if len(chances) > 1 else chances)
         for (nats, label), line in zip(entropies, ("--", ":")):
@@ -139,7 +145,7 @@ def gradients(studies, path, sources=(), height=2.25):
             t, norm, factor = (np.array([row[name] for row in curve], dtype=float) for name in ("t", "norm", "factor"))
             color, line = colors[model], ":" if digits == "raw" else {"h": "-", "c": "--"}[state]
             axes.plot(t, norm, color=color, linestyle=line, linewidth=0.9 if digits == "raw" else 1.4,
-                      label=f"{style.MODEL_NAMES.get(model, model)}, ${state}^{{(t)}}$"
+                      label=f"{style.model_name(model)}, ${state}^{{(t)}}$"
                       + ", raw digits" * (digits == "raw"))
             axes.fill_between(t, norm / factor, norm * factor, color=color, alpha=0.15, linewidth=0)
         axes.set(title=title, xlabel="time step $t$", yscale="log")

@@ -1,6 +1,6 @@
 """A look inside the networks: why some learn to remember and others do not (Questions 1.3, 1.4 and 1.7 of 2019).
 
-    python -m part1.look_inside                                            # minutes
+    python -m part1.look_inside                                            # half an hour
     python -m part1.look_inside --checkpoint runs/a/checkpoint.pt runs/b/checkpoint.pt
 
 Writes into `--output`:

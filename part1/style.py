@@ -87,17 +87,12 @@ def save(figure, path, sources=()):
     return both[1]
 
 
+def model_name(model):
+    """What people call the network of the flag `model`."""
+    return MODEL_NAMES.get(model, model)
+
+
 def model_colors(models):
     """A colour for each network: its own from `MODEL_COLORS`, or one that is left, in the order of `models`."""
     left = itertools.cycle((VERMILION, PURPLE, SKY))
     return {model: MODEL_COLORS.get(model) or next(left) for model in dict.fromkeys(models)}
-
-
-def band(axes, x, rows, **style):
-    """Draw the mean of `rows` (seeds, len(x)) with a band of one standard deviation (n - 1) over the seeds."""
-    mean = rows.mean(axis=0)
-    line, = axes.plot(x, mean, **style)
-    if len(rows) > 1:
-        spread = rows.std(axis=0, ddof=1)
-        axes.fill_between(x, mean - spread, mean + spread, color=line.get_color(), alpha=0.2, linewidth=0)
-    return line

@@ -54,9 +54,9 @@ STOP = {"eval_every": 100, "target_accuracy": 0.99, "train_steps": 3000}
 ONE_HOT = STOP | {"input_dim": 10}
 RNN = {"init": "orthogonal", "learning_rate": 1e-4, "train_steps": 6000}
 LSTM = {"forget_bias": "chrono"}
+LSTM_ADAM = LSTM | {"optimizer": "adam", "learning_rate": 3e-3}
 GROUPS_2020 = {"input_dim": None, "num_hidden": 256, "batch_size": 256, "optimizer": "adam", "learning_rate": 1e-4,
                "init": "kaiming", "train_steps": 3000, "eval_every": 50, "eval_size": 2000}
-LSTM_ADAM = LSTM | {"optimizer": "adam", "learning_rate": 3e-3}
 PRESETS = {
     "tuned": Preset(
         "the settings found best",

@@ -35,7 +35,7 @@ SAMPLES, SAMPLE_LENGTHS = 5, (15, 30, 90)
 PRESETS = {
     "course": {},
     "best": {
-        "lstm_num_hidden": 512,  # as many as fit into an hour on two cores
+        "lstm_num_hidden": 512,  # about an hour on two cores, by the time of a few updates; not yet trained to the end
         "seq_length": 100, "batch_size": 32, "carry_state": True,  # the state brings what is further back than T
         "dropout_keep_prob": 0.6, "weight_decay": 0.01,  # a book is little text for so many weights
         "schedule": "cosine", "train_steps": 5000,  # 32 times through 500,000 characters, and to a rate of zero
@@ -92,7 +92,7 @@ def parse_args(argv=None):
         help="share of the text, at its end, to hold out and evaluate on")
     run.add_flags(parser, train_steps=1_000_000)
     add("--preset", choices=PRESETS, default="course",
-        help="defaults of the other flags: the course's, or the best found for one book and an hour on two cores")
+        help="defaults of the other flags: the course's, or a larger network's, for about an hour on two cores")
     config = parser.parse_typed(argv)
     for name, value in PRESETS[config.preset].items():
         if name not in config.typed:

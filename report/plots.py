@@ -43,8 +43,8 @@ def horizon(sources, path):
                 row["steps"] if row["accuracy"] >= drawing.SOLVED else None)
     models, names = (list(dict.fromkeys(key[k] for key in curves)) for k in (0, 1))
     lanes = {name: 1.25 * lane for lane, name in enumerate([name for name in LOOKS if name in names][::-1])}
-    figure, panels = plt.subplots(2, len(models), sharex=True, sharey="row", squeeze=False, height_ratios=[len(lanes), 3],
-                                  figsize=(style.WIDTH, 1.45 + 0.17 * len(lanes)))
+    figure, panels = plt.subplots(2, len(models), sharex=True, sharey="row", squeeze=False,
+                                  height_ratios=[len(lanes), 3], figsize=(style.WIDTH, 1.45 + 0.17 * len(lanes)))
     for (model, name), curve in curves.items():
         color, marker = LOOKS[name]
         upper, lower = panels[:, models.index(model)]
@@ -58,7 +58,7 @@ def horizon(sources, path):
             x, median, low, high = np.array(there).T
             lower.errorbar(x, median, [median - low, high - median], **look)
     for axes, model in zip(panels[0], models):
-        axes.set(title=style.MODEL_NAMES.get(model, model), xscale="log", ylim=(-0.15, max(lanes.values()) + 1.15),
+        axes.set(title=style.model_name(model), xscale="log", ylim=(-0.15, max(lanes.values()) + 1.15),
                  yticks=[lane + 0.5 for lane in lanes.values()], yticklabels=lanes)
         axes.tick_params(axis="y", length=0, labelsize=7)
         axes.grid(axis="y", visible=False)
@@ -82,13 +82,9 @@ def traces(sources, path):
     for axes, (model, name, title) in zip(all_axes, panels):
         own = [row for row in rows
                if row["model_type"] == model and (row["learning_rate"] == high) == (model == "LSTM")]
-        for optimizer, color in zip(dict.fromkeys(row["optimizer"] for row in own), (style.VERMILION, style.BLUE,
-                                                                                     style.GREEN)):
-            values = {(row["seed"], row["step"]): row[name] for row in own if row["optimizer"] == optimizer}
-            seeds, steps = (sorted(set(keys)) for keys in zip(*values))
-            each = np.array([[values[seed, step] for step in steps] for seed in seeds])
-            axes.plot(steps, each.T, color=color, linewidth=0.5, alpha=0.5)
-            axes.plot(steps, each.mean(axis=0), color=color, label=optimizer)
+        optimizers = dict.fromkeys(row["optimizer"] for row in own)
+        for optimizer, color in zip(optimizers, (style.VERMILION, style.BLUE, style.GREEN)):
+            drawing.seeds_and_mean(axes, [row for row in own if row["optimizer"] == optimizer], name, color, optimizer)
         axes.set_title(title, fontsize=8)
         axes.set(xlabel="update", ylim=(0, None if name == "moved" else 1.03))
     figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)

@@ -20,9 +20,7 @@ from part3 import gcn
 from report.results import read_result
 
 
-OPTIMIZERS = {  # flags of `part1.train`
-    "SGD with momentum": "--optimizer sgd", "RMSProp": "--optimizer rmsprop",
-    "corrected RMSProp": "--optimizer adam --beta1 0 --beta2 0.99", "Adam": "--optimizer adam"}
+OPTIMIZERS = {"SGD with momentum": {"optimizer": "sgd"}} | look_inside.OPTIMIZERS  # flags of `part1.train`
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,9 @@ class RatesStudy(SweepStudy):
     def by_method(self, work):
         """Pairs of an optimizer's name and a cell."""
         return [(method, cell) for method, rates in self.rates.items() for rate in rates.split()
-                for cell in self.parse(*OPTIMIZERS[method].split(), "--learning_rate", rate,
-                                       "--output", work / f"{method}_{rate}".replace(" ", "_")).cells]
+                for cell in self.parse(
+                    *chain.from_iterable((f"--{name}", value) for name, value in OPTIMIZERS[method].items()),
+                    "--learning_rate", rate, "--output", work / f"{method}_{rate}".replace(" ", "_")).cells]
 
     def cells(self, work):
         return [cell for _, cell in self.by_method(work)]

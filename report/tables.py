@@ -10,7 +10,8 @@ import numpy as np
 
 from part1 import cli, files
 from part1.drawing import SOLVED, label_entropy
-from part1.style import MODEL_NAMES
+from part1.style import model_name
+from part2.texts import distinct
 from report.latex import escape, number, power, samples, spread, tabular
 from report.results import making, read_result
 
@@ -100,7 +101,7 @@ def horizon_table(longest_latch, *sweeps):
     def field(rows):
         return f"{sum(accuracy >= SOLVED for accuracy in accuracies(rows))}/{len(rows)}" if rows else ""
 
-    bodies = [named(name, [[MODEL_NAMES.get(model, model), *(field(lengths.get(T)) for T in LENGTHS)]
+    bodies = [named(name, [[model_name(model), *(field(lengths.get(T)) for T in LENGTHS)]
                            for model, lengths in cells(rows + longest_latch * (name == "latch")).items()])
               for name, rows in zip(SWEEPS, sweeps)]
     return tabular("ll" + "r" * len(LENGTHS), ["settings", "network", f"$T={LENGTHS[0]}$", *map(str, LENGTHS[1:-2]),
@@ -172,7 +173,7 @@ def curves_table(*results):
             runs = chosen(rows, model_type=model, palindrome_length=L)
             own = list(grouped(chosen(curves, model_type=model, palindrome_length=L), "seed").values())
             stays = [step for curve in own if (step := settled(curve))]
-            body.append([MODEL_NAMES.get(model, model), str(L), spread(accuracies(runs)),
+            body.append([model_name(model), str(L), spread(accuracies(runs)),
                          spread(list(map(unsettled, own)), 0), spread(stays, 0) if stays else "--",
                          f"{len(stays)} of {len(runs)}"])
         bodies.append(named(task, body))
@@ -226,7 +227,7 @@ def inside_table(directions, *states):
     """How many directions survive `BACK` steps in untrained networks, and what all of them keep of the first digit."""
     bodies = []
     for rows in states:
-        bodies.append([])
+        body = []
         for model, start in dict.fromkeys((row["model_type"], row["start"]) for row in rows):
             if (model, start) == ("LSTM", "orthogonal"):
                 continue  # as the naive one
@@ -235,12 +236,12 @@ def inside_table(directions, *states):
             own = chosen(rows, **about)
             gates = [spread([row[name] for row in own]) if own[0][name] is not None else ""
                      for name in ("i_first", "i_later", "f_later")]
-            bodies[-1].append([
-                MODEL_NAMES.get(model, model),
-                start.replace("trained", "tuned, trained"),
+            body.append([
+                model_name(model), start.replace("trained", "tuned, trained"),
                 spread([row["above_0.01"] for row in jacobians], 0) if jacobians else "",
                 "--" if model == "PeepLSTM" else spread([row["keep_sign"] for row in own], 2),  # its c is never negative
                 spread([row["readable"] for row in own], 2), *gates])
+        bodies.append(body)
     return tabular("llrrrrrr", ["network", "weights", "directions", "keep sign", "readable",
                                 r"$\vec i\step1$", r"later $\vec i$", r"later $\vec f$"], *bodies)
 
@@ -248,7 +249,7 @@ def inside_table(directions, *states):
 def beyond_table(tuned, latch):
     """Accuracy of networks trained at one length on longer palindromes."""
     lengths = sorted(grouped(tuned + latch, "T"))
-    bodies = [[[MODEL_NAMES.get(model, model), name, *(spread(accuracies(chosen(own, T=T)), 2) for T in lengths)]
+    bodies = [[[model_name(model), name, *(spread(accuracies(chosen(own, T=T)), 2) for T in lengths)]
                for model, own in grouped(rows, "model_type").items()]
               for name, rows in (("tuned", tuned), ("latch", latch))]
     return tabular("ll" + "r" * len(lengths), ["network", "weights", *(f"$T={number(T)}$" for T in lengths)], *bodies)
@@ -302,7 +303,8 @@ def inside_numbers(traces, directions, states, optimizers, zero, chrono):
         "trace/corrected/slope": trace("slope", 10, "corrected RMSProp"),
         "trace/RMSProp/readable": trace("readable", last), "trace/last": last,
         "trace/corrected/readable": trace("readable", last, "corrected RMSProp"),
-        "high/rate": high, "high/sigma": trace("sigma_1", 1, model="LSTM"),
+        "high/rate": high, "high/sigma/start": trace("sigma_1", 0, model="LSTM"),
+        "high/sigma": trace("sigma_1", 1, model="LSTM"),
         "high/keep-sign": trace("keep_sign", 1, model="LSTM"), "high/last": high_last,
         "high/RMSProp/readable": trace("readable", high_last, model="LSTM"),
         "high/corrected/readable": trace("readable", high_last, "corrected RMSProp", "LSTM"),
@@ -345,12 +347,6 @@ def gradient_numbers(*studies):
 
 
 # Part 2: text
-
-def distinct(text, n=5):
-    """Share of distinct ones among the sequences of n characters in `text`: 1 if nothing repeats."""
-    pieces = [text[k:k + n] for k in range(len(text) - n + 1)]
-    return len(set(pieces)) / len(pieces)
-
 
 def diversity(texts, length=None):
     """Mean share of `distinct` sequences in the first characters of `texts`."""

@@ -88,17 +88,6 @@ def test_the_same_results_give_the_same_bytes_and_others_do_not(sources, tmp_pat
         assert one == two and len({one, marked, drawn}) == 3
 
 
-def test_a_band_is_one_standard_deviation_of_the_sample():
-    rows = np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 7.0], [2.0, 2.0, 5.0]])
-    figure, axes = style.plt.subplots()
-    line = style.band(axes, [10, 20, 30], rows, label="mean", color=style.GREEN)
-    assert line.get_label() == "mean" and line.get_color() == style.GREEN
-    assert list(line.get_xdata()) == [10, 20, 30] and list(line.get_ydata()) == [2, 2, 5]
-    corners = {tuple(corner) for corner in axes.collections[0].get_paths()[0].vertices}
-    assert corners == {(10, 1), (10, 3), (20, 2), (30, 3), (30, 7)}
-    style.plt.close(figure)
-
-
 def test_every_network_has_a_colour_that_stays_apart_without_colour():
     colors = style.model_colors(["RNN", "LSTM", "other", "PeepLSTM"])
     assert list(colors) == ["RNN", "LSTM", "other", "PeepLSTM"] and len(set(colors.values())) == 4
