@@ -13,8 +13,8 @@ def make_results(folder, text):
     files.write_csv(folder / "lengths.csv", [
         {"model_type": model, "palindrome_length": T, "seed": seed, "steps": 100 * T, "accuracy": accuracy,
          "steps_to_target": None, "seconds": 9.5, "dataset": "palindrome", "input_dim": 10, "num_hidden": 128,
-         "init": init, "forget_bias": None, "batch_size": 128, "optimizer": "rmsprop", "learning_rate": 0.001, "max_norm": 10.0,
-         "eval_size": 2000, "train_steps": 6000}
+         "init": init, "forget_bias": None, "batch_size": 128, "optimizer": "rmsprop", "learning_rate": 0.001,
+         "max_norm": 10.0, "eval_size": 2000, "train_steps": 6000}
         for model, T, accuracy, init in (("RNN", 5, 1.0, "orthogonal"), ("RNN", 50, 0.4, "orthogonal"),
                                          ("LSTM", 5, 1.0, "xavier")) for seed in range(5)])
     files.write_csv(folder / "gradients.csv", [
