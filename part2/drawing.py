@@ -9,63 +9,80 @@ from part1.style import plt
 COLUMNS = 48  # characters in a row of a heat strip
 
 
-def learning_curves(curves, path, sources=()):
-    """Draw loss, held-out loss and accuracy from the rows of a study's `curves.csv`; returns the PNG's path."""
-    figure, (left, right) = plt.subplots(1, 2)
-    step = [row["step"] for row in curves]
-    left.plot(step, [row["loss"] for row in curves], label="training")
-    held_out = [(row["step"], row["eval_loss"]) for row in curves if row["eval_loss"] is not None]
-    if held_out:
-        left.plot(*zip(*held_out), label="held-out text")
-        left.legend()
-    right.plot(step, [row["accuracy"] for row in curves])
-    accuracies = [(row["step"], row["eval_accuracy"]) for row in curves if row.get("eval_accuracy") is not None]
-    if accuracies:
-        right.plot(*zip(*accuracies))
-    left.set(xlabel="update", ylabel="cross-entropy (nats)")
-    right.set(xlabel="update", ylabel="next-character accuracy")
-    return style.save(figure, path, sources)
+def learning_curves(runs, path, sources=(), baselines=()):
+    """Draw loss and accuracy of `runs`, pairs of a name and the rows of a `curves.csv`; returns the PNG's path.
 
-
-def samples_against_temperature(rows, path, sources=()):
-    """Draw the rows of `part2.measure`'s `samples.csv`, a panel for each measure; returns the PNG's path.
-
-    Bars are 95 % intervals of the mean; grey is the held-out text; crosses are the largest values.
+    Runs of one name share a colour. Thin lines are the training's, the others those of held-out text. `baselines` are
+    pairs of a name and bits per held-out character, drawn as lines.
     """
-    names = list(dict.fromkeys(row["measure"] for row in rows))
-    taus = [row["temperature"] for row in rows if row["measure"] == names[-1] and row["source"] == "samples"]
-    places = dict(zip(taus, range(len(taus))))
-    figure, axes = plt.subplots(2, math.ceil(len(names) / 2), figsize=(style.WIDTH * 1.3, 4.2))
-    for panel, name in zip(axes.flat, names):
-        own = [row for row in rows if row["measure"] == name]
-        samples = [row for row in own if row["source"] == "samples"]
-        x, mean, low, high, largest = np.array([[places[row["temperature"]], *(
-            row[column] for column in ("mean", "low", "high", "largest"))] for row in samples]).T
-        for row in own:
-            if row["source"] != "samples":
-                panel.axhline(row["mean"], color=style.GREY, linewidth=1)
-                panel.axhspan(row["low"], row["high"], color=style.GREY, alpha=0.25, linewidth=0)
-        panel.errorbar(x, mean, [mean - low, high - mean], marker="o", markersize=3, capsize=2)
-        if name == "longest copy":
-            panel.plot(x, largest, "x", color=style.VERMILION, markersize=4)
-            panel.set_yscale("log")
-        unit = {"longest copy": "characters", "bits": "bits per character"}.get(name, "share")
-        panel.set(title=name, xlabel=r"$\tau$", ylabel=unit)
-        panel.set_xticks(range(len(taus)), ["greedy" if tau is None else f"{tau:g}" for tau in taus], fontsize=6)
-    for panel in axes.flat[len(names):]:
-        panel.axis("off")
+    figure, panels = plt.subplots(1, 2)
+    colors = dict(zip(dict.fromkeys(name for name, _ in runs), (style.BLUE, style.VERMILION, style.GREEN)))
+    for name, rows in runs:
+        for axes, column in zip(panels, ("loss", "accuracy")):
+            axes.plot(*zip(*((row["step"], row[column]) for row in rows)), color=colors[name], alpha=0.5, linewidth=0.6)
+            held_out = [(row["step"], row[f"eval_{column}"]) for row in rows if row[f"eval_{column}"] is not None]
+            if held_out:
+                axes.plot(*zip(*held_out), color=colors[name])
+    for (name, bits), side in zip(baselines, ("bottom", "top")):  # of the line
+        panels[0].axhline(bits * math.log(2), color=style.GREY, linewidth=0.8, linestyle="--")
+        panels[0].text(1, bits * math.log(2), name, fontsize=6, ha="right", va=side,
+                       transform=panels[0].get_yaxis_transform())
+    panels[0].set(xlabel="update", ylabel="cross-entropy (nats)")
+    panels[1].set(xlabel="update", ylabel="next-character accuracy")
+    panels[0].secondary_yaxis("right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2))
+                              ).set_ylabel("bits")
+    panels[1].legend([plt.Line2D([], [], color=color) for color in colors.values()], colors)
     return style.save(figure, path, sources)
 
 
-def bits_against_context(rows, path, sources=()):
-    """Draw the rows of `part2.measure`'s `context.csv`, one model or several; bars are standard errors."""
-    figure, axes = plt.subplots()
-    for name in dict.fromkeys(row["model"] for row in rows):
-        own = [row for row in rows if row["model"] == name]
-        context, bits, error = np.array([[row["context"], row["bits"], row["standard_error"]] for row in own]).T
-        axes.errorbar(context, bits, error, marker="o", markersize=3, capsize=2, label=name)
-    axes.set(xscale="log", xlabel="characters that the network has read", ylabel="bits per character")
-    axes.legend()
+def measures(samples, context, path, sources=()):
+    """Draw the results of `part2.measure`, each a dict {model: rows}; returns the PNG's path.
+
+    A panel for each measure of the samples against tau, bars for the 95 % interval of the mean, crosses for the largest
+    value, grey or dashes for the held-out text; and a panel for the bits after a context, bars for standard errors.
+    """
+    names = list(dict.fromkeys(row["measure"] for rows in samples.values() for row in rows))
+    taus = list(dict.fromkeys(row["temperature"] for rows in samples.values() for row in rows
+                              if row["source"] == "samples"))
+    figure, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2.2))
+    for (model, rows), color in zip(samples.items(), (style.BLUE, style.VERMILION)):
+        for panel, name in zip(axes.flat, names):
+            own = [row for row in rows if row["measure"] == name]
+            x, mean, low, high, largest = np.array([[taus.index(row["temperature"]), *(
+                row[column] for column in ("mean", "low", "high", "largest"))]
+                for row in own if row["source"] == "samples"]).T
+            panel.errorbar(x, mean, [mean - low, high - mean], marker="o", markersize=2.5, color=color, label=model)
+            if name == "longest copy":
+                panel.plot(x, largest, "x", color=color, markersize=3.5)
+            for row in own:
+                if row["source"] != "samples":  # only its bits differ between the models
+                    panel.axhline(row["mean"], color=color if name == "bits" else style.GREY, linestyle="--",
+                                  linewidth=0.9)
+            unit = {"longest copy": "characters", "bits": "bits"}.get(name, "share")
+            panel.set(title=name, ylabel=unit)
+            panel.set_xticks(range(len(taus)), ["∞" if tau is None else f"{tau:g}" for tau in taus], fontsize=6)
+    for (model, rows), color in zip(context.items(), (style.BLUE, style.VERMILION)):
+        x, bits, error = np.array([[row["context"], row["bits"], row["standard_error"]] for row in rows]).T
+        axes[1, 2].errorbar(x, bits, error, marker="o", markersize=2.5, color=color)
+    axes[1, 2].set(title="context", xscale="log", xlabel="characters read", ylabel="bits")
+    for panel in axes[1, :2]:
+        panel.set_xlabel(r"$\tau$")
+    axes[0, 2].legend(loc="upper left", fontsize=7)  # few texts end in a loop: there is room
+    return style.save(figure, path, sources)
+
+
+def bits_against_reading(runs, path, sources=()):
+    """Draw `runs`, {name: pairs of characters read and bits per held-out character}; returns the PNG's path."""
+    figure, axes = plt.subplots(figsize=(style.WIDTH, 2.4))
+    axes.set_prop_cycle(color=[style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, style.PURPLE, style.SKY,
+                               "black"])
+    for name, pairs in runs.items():
+        read, bits = zip(*pairs)
+        axes.plot(np.array(read) / 1e6, bits, label=name)
+    lowest = min(bits for pairs in runs.values() for _, bits in pairs)
+    axes.set(xlabel="characters read (millions)", ylabel="bits per held-out character",
+             ylim=(0.98 * lowest, 1.4 * lowest))
+    axes.legend(ncols=2)
     return style.save(figure, path, sources)
 
 

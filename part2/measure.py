@@ -4,10 +4,12 @@
 
 The run must have held out text (--eval_fraction). Results, in `--output`:
 
-* `samples.csv` and a figure: the `MEASURES` of texts of 1000 characters at each temperature, and of pieces of the
-  held-out text beside them. A mean over the texts, a bootstrap 95 % interval of it, and the largest value.
-* `context.csv` and a figure: bits per held-out character when the network reads exactly so many characters before it.
-* `beams.csv`: what greedy search, beams and samples write after twenty prompts of held-out text, beside how it goes on.
+* `samples.csv`: the `MEASURES` of texts of 1000 characters at each temperature, and of pieces of the held-out text
+  beside them. A mean over the texts, a bootstrap 95 % interval of it, and the largest value.
+* `context.csv`: bits per held-out character when the network reads exactly so many characters before it.
+* `beams.csv`: greedy search, beams and samples after twenty prompts of held-out text, beside how that goes on; what
+  they write is printed.
+* `measures.pdf` / `.png`: the first two drawn.
 """
 import sys
 from argparse import Namespace
@@ -19,7 +21,7 @@ if not __package__:  # run as a file: import from the repository's root
 import numpy as np
 import torch
 
-from part1 import cli, files, run
+from part1 import cli, files, run, style
 from part1.cli import InputError
 from part2 import drawing, train_text
 from part2.generate import beam_search, generate, load
@@ -84,7 +86,7 @@ def sample_rows(model, vocabulary, book, held_out, number, length, seed):
                        "mean": values.mean(), "low": low, "high": high, "largest": values.max()}
 
 
-def context_rows(model, vocabulary, held_out, positions, name):
+def context_rows(model, vocabulary, held_out, positions):
     """Rows of `context.csv`: bits of the same evenly spaced characters, each after exactly so many characters.
 
     The standard error is that of the mean over positions; as these are the same for all contexts, differences between
@@ -96,7 +98,7 @@ def context_rows(model, vocabulary, held_out, positions, name):
         if context <= longest:
             texts = [held_out[place - context:place + 1] for place in places]
             bits = surprise(model, vocabulary, texts, context)[:, 0]
-            yield {"model": name, "context": context, "positions": len(bits), "bits": bits.mean(),
+            yield {"context": context, "positions": len(bits), "bits": bits.mean(),
                    "standard_error": bits.std(ddof=1) / len(bits)**0.5}
 
 
@@ -165,21 +167,26 @@ def main(config):
     flags, book, held_out = read_run(config.checkpoint, config.txt_file)
     if len(held_out) < 50 + config.continuation:
         raise InputError(f"{len(held_out)} held-out characters are fewer than a prompt of 50 and --continuation")
-    name = f"{flags['lstm_num_hidden']} units, T = {flags['seq_length']}"
-    tables = {
-        "samples": sample_rows(model, vocabulary, book, held_out, config.num_samples, config.length, config.seed),
-        "context": context_rows(model, vocabulary, held_out, config.positions, name),
-        "beams": beam_rows(model, vocabulary, held_out, config.prompts, config.continuation, config.seed)}
+    for table, columns in (("samples", ["measure", "low", "high"]), ("context", ["context", "bits"]),
+                           ("beams", ["method", "agree"])):
+        files.refuse_foreign(config.output / f"{table}.csv", columns)
+    style.targets(config.output / "measures")
+    samples, context, beams = map(list, (
+        sample_rows(model, vocabulary, book, held_out, config.num_samples, config.length, config.seed),
+        context_rows(model, vocabulary, held_out, config.positions),
+        beam_rows(model, vocabulary, held_out, config.prompts, config.continuation, config.seed)))
+    for row in [*samples, *context, *beams]:
+        print("  ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value!r}"
+                        for name, value in row.items() if value is not None))
     files.make_folder(config.output)
-    for table, rows in tables.items():
-        rows = list(rows)
-        files.write_csv(config.output / f"{table}.csv", rows)
-        for row in rows:
-            print("  ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-                            for name, value in row.items() if name not in ("prompt", "text") and value is not None))
-    for table, draw in (("samples", drawing.samples_against_temperature), ("context", drawing.bits_against_context)):
-        path = config.output / f"{table}.csv"
-        print(f"figure: {files.display(draw(files.read_csv(path), config.output / table, [path]))}")
+    beams = [{name: value for name, value in row.items() if name not in ("prompt", "text")} for row in beams]
+    tables = {config.output / f"{name}.csv": rows for name, rows in (
+        ("samples", samples), ("context", context), ("beams", beams))}
+    for path, rows in tables.items():
+        files.write_csv(path, rows)
+    name = f"{flags['lstm_num_hidden']} units, T = {flags['seq_length']}"
+    figure = drawing.measures({name: samples}, {name: context}, config.output / "measures", list(tables)[:2])
+    print(f"figure: {files.display(figure)}")
 
 
 if __name__ == "__main__":

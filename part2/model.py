@@ -3,7 +3,7 @@ import contextlib
 
 import torch
 from torch import nn
-from torch.nn.functional import one_hot
+from torch.nn.functional import dropout, one_hot
 
 
 class TextGenerationModel(nn.Module):
@@ -14,13 +14,15 @@ class TextGenerationModel(nn.Module):
         vocabulary_size: number of characters, K.
         lstm_num_hidden: units of each of `lstm_num_layers` layers.
         dropout_keep_prob: share of a layer's outputs that training keeps (1: no dropout).
+        recurrent_keep_prob: share of the weights from state to state that training keeps, the same ones at all steps:
+            weight drop (Merity, Keskar & Socher, 2018).
     """
 
     def __init__(self, batch_size, seq_length, vocabulary_size, lstm_num_hidden=256, lstm_num_layers=2, device="cpu",
-                 dropout_keep_prob=1.0):
+                 dropout_keep_prob=1.0, recurrent_keep_prob=1.0):
         super().__init__()
         drop = 1 - dropout_keep_prob
-        self.vocabulary_size = vocabulary_size
+        self.vocabulary_size, self.recurrent_drop = vocabulary_size, 1 - recurrent_keep_prob
         self.lstm = nn.LSTM(vocabulary_size, lstm_num_hidden, lstm_num_layers, batch_first=True,
                             dropout=drop if lstm_num_layers > 1 else 0.0)  # between layers alone
         self.dropout = nn.Dropout(drop)
@@ -32,14 +34,28 @@ class TextGenerationModel(nn.Module):
 
         Returns the logits (batch, T, vocabulary_size) and the new state, a pair (h, c) of (layers, batch, hidden) each.
         """
-        h, state = self.lstm(one_hot(x, self.vocabulary_size).to(self.linear.weight.dtype), state)
+        x = one_hot(x, self.vocabulary_size).to(self.linear.weight.dtype)
+        if self.training and self.recurrent_drop:
+            h, state = self.with_weight_drop(x, state)
+        else:
+            h, state = self.lstm(x, state)
         return self.linear(self.dropout(h)), state
+
+    def with_weight_drop(self, x, state):
+        """What `self.lstm` makes of x, float (batch, T, K), with a part of its recurrent weights."""
+        lstm = self.lstm
+        if state is None:
+            state = (x.new_zeros(lstm.num_layers, len(x), lstm.hidden_size),) * 2
+        weights = [dropout(weight, self.recurrent_drop) if name.startswith("weight_hh") else weight
+                   for name, weight in lstm.named_parameters()]
+        h, *state = torch.lstm(x, state, weights, True, lstm.num_layers, lstm.dropout, True, False, True)
+        return h, tuple(state)
 
 
 def make_model(config, vocabulary_size, device="cpu"):
     """The network that the flags of a training run describe, its weights drawn from torch's global generator."""
     return TextGenerationModel(config.batch_size, config.seq_length, vocabulary_size, config.lstm_num_hidden,
-                               config.lstm_num_layers, device, config.dropout_keep_prob)
+                               config.lstm_num_layers, device, config.dropout_keep_prob, config.recurrent_keep_prob)
 
 
 def bf16_kernels(device):

@@ -4,7 +4,8 @@
     python -m part2.study --output runs/grimm --txt_file grimm.txt --prompts "Sleeping beauty is" --train_steps 8441
 
 Trains with `part2.train_text` (which gets the flags that this script does not know), or goes on with the training that
-`--output` holds, then lets the network write. Results, in `--output`: `text.json`, `curves.csv`, `curves.pdf` / `.png`.
+`--output` holds, then lets the network write, with the weights of its lowest held-out loss if there is held-out text.
+Results, in `--output`: `text.json`, `curves.csv`, `curves.pdf` / `.png`.
 """
 import re
 import sys
@@ -104,7 +105,8 @@ def study(output, prompts, settings, quiet=False):
     result = train_text.train(config, quiet)
     del result["folder"]
     saved = run.load_checkpoint(checkpoint, train_text.SCRIPT)
-    model, vocabulary = load(checkpoint)
+    rows = files.read_csv(folder / "metrics.csv")
+    model, vocabulary = load(folder / "best.pt" if config.eval_fraction else checkpoint)
     samples = read_samples(folder / "samples.txt")
     # A run that has grown was not sampled at the thirds of its final length, but before.
     sampled = [max(update for update in samples if update <= stage) for stage in train_text.stages(config.train_steps)]
@@ -112,17 +114,20 @@ def study(output, prompts, settings, quiet=False):
                "text_sha256": saved["extra"]["sha256"], "characters": len(book.text),
                "vocabulary_size": vocabulary.vocab_size,
                "parameters": sum(parameter.numel() for parameter in model.parameters()), "result": result,
+               "best": min((row for row in rows if row["eval_loss"] is not None), key=lambda row: row["eval_loss"],
+                           default=None),
                "stages": [{"update": update, "samples": samples[update]} for update in sampled],
                **write(model, vocabulary, prompts, config.seed)}
     files.write_json(output / "text.json", content)
-    files.write_csv(output / "curves.csv", thinned(files.read_csv(folder / "metrics.csv")))
+    files.write_csv(output / "curves.csv", thinned(rows))
     return content
 
 
 def main(config):
     content = study(config.output, config.prompts, config.settings)
     curves = config.output / "curves.csv"
-    figure = drawing.learning_curves(files.read_csv(curves), config.output / "curves", [curves])
+    name = Path(content["settings"]["txt_file"]).stem
+    figure = drawing.learning_curves([(name, files.read_csv(curves))], config.output / "curves", [curves])
     texts = {f"greedy after update {stage['update']}": stage["samples"] for stage in content["stages"]}
     for row in content["temperatures"]:
         texts[f"temperature {row['temperature']}" if row["temperature"] else "greedy"] = row["samples"]

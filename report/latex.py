@@ -46,12 +46,6 @@ def number(value, digits=2):
     return rf"\ensuremath{{{text}}}" if value < 0 else text
 
 
-def power(value):
-    """A number as a decimal fraction times a power of ten."""
-    digits, exponent = f"{value:.1e}".split("e")
-    return rf"\ensuremath{{{digits}\times 10^{{{int(exponent)}}}}}"
-
-
 def spread(values, digits=3):
     """Mean and standard deviation (n - 1) of `values`; of a single one only itself."""
     mean = f"{np.mean(values):.{digits}f}"

@@ -111,18 +111,19 @@ def gradients_section(results, study):
 def text_section(results, study):
     """What the text model wrote: at each stage, at each temperature, from prompts, and with beams."""
     content = read_result(results / f"{study}.json")
-    result, sentences = content["result"], content["sentences"]
+    result, best, sentences = content["result"], content["best"], content["sentences"]
     prompts = [row["prompt"] for row in sentences]
     parts = [
         f"<p>After {result['steps']:,} updates the model predicts {result['accuracy']:.1%} of the next characters of "
-        f"its training text and needs {result['bits_per_character']:.2f} bits per character of held-out text. The text "
+        f"its training text; of held-out text it predicts {best['eval_accuracy']:.1%} and needs "
+        f"{best['bits_per_character']:.2f} bits per character at its best, after {best['step']:,} updates. The text "
         f"has {content['characters']:,} characters, {content['vocabulary_size']} different ones; the network has "
         f"{content['parameters']:,} parameters.</p>",
         '<h3>Samples at each stage</h3>\n<p class="note">Five texts each, greedy: always the likeliest next character, '
         'from a random first one. <span class="text"><i>↵</i></span> is a line end.</p>']
     parts += [texts(f"After update {stage['update']:,}", stage["samples"]) for stage in content["stages"]]
-    parts.append('<h3>Temperatures</h3>\n<p class="note">Sampled from softmax(τ · logits) after the last update: a '
-                 "larger τ keeps to likelier characters.</p>")
+    parts.append('<h3>Temperatures</h3>\n<p class="note">Sampled from softmax(τ · logits), with the best weights: '
+                 "a larger τ keeps to likelier characters.</p>")
     parts += [texts(f"τ = {row['temperature']:g}" if row["temperature"] else "greedy", row["samples"])
               for row in content["temperatures"]]
     parts.append("<h3>Finished sentences</h3>")
@@ -168,8 +169,8 @@ SECTIONS = (
     Section("Binary palindromes, at reduced size", "Questions 1.3 and 1.4 of 2020", ("binary",), sweep_section,
             "binary", "Accuracy and loss on the evaluation set during the training: each seed, and the mean over "
             "the seeds. The dashed line is the best guess of one that has not looked."),
-    Section("A text model", "Questions 2.1 to 2.3", ("text",), text_section, "text", "Loss, on the training text and "
-            "on held-out text, and accuracy of the next character during the training."),
+    Section("A text model", "Questions 2.1 to 2.3", ("text",), text_section, "text", "Loss and accuracy "
+            "of the next character during the training, on the training text (thin) and on held-out text."),
     Section("Graphs", "Question 3.2", ("graph_2019", "graph_2020"), graph_section, "graphs", "How the information of "
             "node C spreads over the example graphs of both editions, update by update, until it reaches E."),
 )

@@ -26,6 +26,8 @@ SETTINGS = {  # the settings of each sweep as the horizon map calls them
     "official.csv": "course's defaults", "naive.csv": "naive", "adam.csv": "naive, Adam", "forget.csv": "forget bias 1",
     "lengths.csv": "orthogonal or chrono", "longer.csv": "orthogonal or chrono", "latch.csv": "latch",
     "latch_longest.csv": "latch"}
+WRITERS = {"text": "course's settings", "text_best": "best"}
+COUNTING = ("5-gram", "bz2")  # of the baselines, those that are drawn
 LOOKS = {"course's defaults": (style.GREY, "s"), "naive": (style.VERMILION, "v"), "naive, Adam": (style.PURPLE, "^"),
          "forget bias 1": (style.SKY, "<"), "orthogonal or chrono": (style.BLUE, "o"), "latch": (style.GREEN, "D")}
 
@@ -119,9 +121,34 @@ def gradients(sources, path):
 
 
 def text(sources, path):
-    """Loss and accuracy of a text model."""
+    """Loss and accuracy of the text models, the seeds of one setting in one colour, beside what counting reaches."""
+    ngram = [source for source in sources if source.name == "ngram.csv"]
+    bits = {row["model"]: row["held_out_bits"] for row in read_result(ngram[0])} if ngram else {}
+    runs = [(WRITERS.get(source.stem.removesuffix("_curves"), "course's settings"), read_result(source))
+            for source in sources if source not in ngram]
     with plt.rc_context(FLAT):
-        return text_drawing.learning_curves(read_result(sources[0]), path, sources)
+        return text_drawing.learning_curves(runs, path, sources,
+                                            [(name, bits[name]) for name in COUNTING if name in bits])
+
+
+def text_measures(sources, path):
+    """How good the samples of the text models are at each temperature, and how far back the models look."""
+    samples, context = ({WRITERS[name.removesuffix(f"_{table}")]: read_result(source)
+                         for name, source in ((source.stem, source) for source in sources) if name.endswith(table)}
+                        for table in ("samples", "context"))
+    return text_drawing.measures(samples, context, path, sources)
+
+
+def text_settings(sources, path):
+    """Held-out bits of the text models with each of the settings, against the characters that they have read."""
+    contents = dict(zip(FIGURES["text_settings"][0], map(read_result, sources)))
+    runs = {WRITERS[name]: (contents[f"{name}.json"]["settings"], contents[f"{name}_curves.csv"]) for name in WRITERS}
+    for row in contents["text_settings.csv"]:
+        runs[row["setting"]] = row, [curve for curve in contents["text_settings_curves.csv"]
+                                     if curve["setting"] == row["setting"]]
+    return text_drawing.bits_against_reading({
+        name: [(row["step"] * about["batch_size"] * about["seq_length"], row["eval_loss"] / np.log(2))
+               for row in rows if row["eval_loss"] is not None] for name, (about, rows) in runs.items()}, path, sources)
 
 
 def graphs(sources, path):
@@ -156,9 +183,13 @@ FIGURES = {  # the figure's name: the result files it is drawn from (those that 
     "binary": (["binary_curves.csv"], binary),
     "baum_sweet": (["baum_sweet_curves.csv"], baum_sweet),
     "combinations": (["combinations_curves.csv"], combinations),
-    "text": (["text_curves.csv"], text),
-    "text_tuned": (["text_tuned_curves.csv"], text),
+    "text": (["text_curves.csv", "text_seed43_curves.csv", "text_seed44_curves.csv", "text_best_curves.csv",
+              "ngram.csv"], text),
     "text_second": (["text_second_curves.csv"], text),
+    "text_measures": ([f"{name}_{table}.csv" for table in ("samples", "context") for name in ("text", "text_best")],
+                      text_measures),
+    "text_settings": (["text_settings.csv", "text_settings_curves.csv", "text.json", "text_curves.csv",
+                       "text_best.json", "text_best_curves.csv"], text_settings),
     "graphs": (["graph_2019.json", "graph_2020.json"], graphs),
     "speed": (["benchmark_part1.csv"], speed),
 }

@@ -16,11 +16,17 @@ import numpy as np
 from assets import download
 from part1 import evaluate, files, grads_over_time, look_inside, sweep
 from part1.cli import InputError
+from part2 import measure
+from part2 import study as text_study
 from part3 import gcn
 from report.results import read_result
 
 
 OPTIMIZERS = {"SGD with momentum": {"optimizer": "sgd"}} | look_inside.OPTIMIZERS  # flags of `part1.train`
+
+# The flags in which the settings of text models differ.
+SETTING = ("lstm_num_hidden", "seq_length", "batch_size", "learning_rate", "schedule", "carry_state",
+           "dropout_keep_prob", "recurrent_keep_prob", "weight_decay", "train_steps")
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,44 @@ class TunedGradientStudy(Study):
         files.write_csv(work / "gradients.csv", grads_over_time.measure(networks))
 
 
+@dataclass(frozen=True)
+class MeasuredTextStudy(Study):
+    """A text model, and how good its samples are, how far back it looks and what beams find."""
+
+    measuring: str = ""  # flags of `part2.measure`
+
+    def make(self, work):
+        super().make(work)
+        measure.main(measure.parse_args(["--checkpoint", str(work / "training" / "best.pt"), "--output", str(work),
+                                         *self.measuring.split()]))
+
+
+@dataclass(frozen=True)
+class SettingsStudy(Study):
+    """Text models of one book with several settings: flags and lowest held-out loss of each, and the curves."""
+
+    settings: dict = field(default_factory=dict)  # flags of `part2.train_text`, by a name
+
+    def train(self, work, name):
+        """The `text.json` of a setting; what is trained already is not trained again."""
+        config = self.parse(*self.settings[name].split(), "--output", work / name)
+        return text_study.study(config.output, config.prompts, config.settings, quiet=True)
+
+    def make(self, work):
+        rows, curves = [], []
+        for name in self.settings:
+            content = self.train(work, name)
+            rows.append({"setting": name, **content["best"], **{flag: content["settings"][flag] for flag in SETTING}})
+            curves += [{"setting": name, **row} for row in files.read_csv(work / name / "curves.csv")]
+        files.write_csv(work / "results.csv", rows)
+        files.write_csv(work / "curves.csv", curves)
+
+    def tasks(self, work, folder):
+        own = work / self.name
+        return [(f"{self.name}/{name}", self.done(folder) or (own / name / "text.json").exists(),
+                 partial(self.train, own, name)) for name in self.settings]
+
+
 class GraphStudy(Study):
     """The answers of Part 3 for one edition of the assignment, which the script only prints."""
 
@@ -172,14 +216,18 @@ def accuracies(name, about, flags):
     return SweepStudy(about, {f"{name}.csv": "results.csv"}, f"part1.sweep {flags}")
 
 
-def text(name, about, flags, prompts=(), book=None):
+def text(name, about, flags, prompts=(), book=None, seed=42, kind=Study):
     """The study that makes `name`.json: a text model of the built-in fables or a book of the course, and its texts."""
     words = ["part2.study", *flags.split()]
     if book:
-        words += ["--seed", "42", "--txt_file", str(download.BOOKS / download.find(book).file), "--strip_gutenberg"]
+        words += ["--seed", str(seed), "--txt_file", str(download.BOOKS / download.find(book).file),
+                  "--strip_gutenberg"]
     if prompts:
         words += ["--prompts", *prompts]
-    return Study(about, {f"{name}.json": "text.json", f"{name}_curves.csv": "curves.csv"}, shlex.join(words), book)
+    results = {f"{name}.json": "text.json", f"{name}_curves.csv": "curves.csv"}
+    if kind is MeasuredTextStudy:
+        results |= {f"{name}_{table}.csv": f"{table}.csv" for table in ("samples", "context", "beams")}
+    return kind(about, results, shlex.join(words), book)
 
 
 GRAPHS = [GraphStudy(f"the example graph of {edition}", {f"graph_{edition}.json": "graph.json"},
@@ -196,6 +244,7 @@ QUICK = [
                "--train_steps 300 --eval_every 25 --eval_size 1000"),
     text("text", "a model of the built-in fables", "--train_steps 1000 --learning_rate 5e-3 --eval_fraction 0.05"),
 ]
+COURSE = "--train_steps 8139 --sample_every 200 --eval_fraction 0.05"  # 520,868 characters / 64, the batch size
 GRIMM = ["Sleeping beauty is", "Once upon a time", "The king said to his daughter", "The wolf"]
 FULL = [  # what the report needs most comes first
     *GRAPHS,
@@ -204,16 +253,26 @@ FULL = [  # what the report needs most comes first
                        "part1.grads_over_time"),
     Study("a look inside the networks", {f"{name}.csv": f"{name}.csv" for name in ("traces", "directions", "states")},
           "part1.look_inside"),
-    text("text", "Grimm at the course's settings", "--train_steps 8441 --sample_every 200 --eval_fraction 0.05",
-         GRIMM, "grimms"),
+    text("text", "Grimm at the course's settings", COURSE, GRIMM, "grimms", kind=MeasuredTextStudy),
     Study("n-grams and compressors on Grimm", {"ngram.csv": "ngram.csv"},
           shlex.join(["part2.ngram", "--txt_file", str(download.BOOKS / download.find("grimms").file),
                       "--strip_gutenberg", "--eval_fraction", "0.05"]), "grimms"),
     accuracies("lengths", "accuracy against palindrome length", "--preset tuned"),
-    text("text_tuned", "Grimm, a larger model",
-         "--train_steps 5000 --sample_every 250 --eval_fraction 0.05 --lstm_num_hidden 256 --seq_length 50 "
-         "--learning_rate 4e-3 --learning_rate_step 500 --learning_rate_decay 0.8 --dropout_keep_prob 0.8",
-         GRIMM, "grimms"),
+    text("text_best", "Grimm, the best writer that we found", "--preset best", GRIMM, "grimms", kind=MeasuredTextStudy),
+    *(text(f"text_seed{seed}", f"Grimm at the course's settings, seed {seed}", COURSE, GRIMM, "grimms", seed)
+      for seed in (43, 44)),
+    SettingsStudy("Grimm with other settings", {"text_settings.csv": "results.csv",
+                                                "text_settings_curves.csv": "curves.csv"},
+                  text("", "", "", GRIMM, "grimms").command, "grimms", {
+        "A": "--eval_fraction 0.05 --sample_every 250 --lstm_num_hidden 256 --seq_length 50 --learning_rate 4e-3 "
+             "--learning_rate_step 500 --learning_rate_decay 0.8 --dropout_keep_prob 0.8 --train_steps 5000",
+        "B": "--preset best --lstm_num_hidden 512 --seq_length 100 --learning_rate 2e-3 --dropout_keep_prob 0.5 "
+             "--recurrent_keep_prob 1 --train_steps 4000",
+        "C": "--preset best --seq_length 100 --learning_rate 2e-3 --recurrent_keep_prob 0.7 --train_steps 4000",
+        "D": "--preset best --lstm_num_hidden 256 --dropout_keep_prob 0.7 --recurrent_keep_prob 0.9 --train_steps 4000",
+        "E": "--preset best --lstm_num_hidden 256 --dropout_keep_prob 0.7 --recurrent_keep_prob 1 --weight_decay 0 "
+             "--train_steps 4000",
+    }),
     text("text_second", "a second book, in Dutch", "--train_steps 1500 --sample_every 250 --eval_fraction 0.05",
          ["De eilanden zijn", "Wij zagen"], "darwin"),
     accuracies("naive", "the same lengths at naive settings", "--preset naive"),

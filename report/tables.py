@@ -11,8 +11,7 @@ import numpy as np
 from part1 import cli, files
 from part1.drawing import SOLVED, label_entropy
 from part1.style import model_name
-from part2.texts import distinct
-from report.latex import escape, number, power, samples, spread, tabular
+from report.latex import escape, number, samples, spread, tabular
 from report.results import making, read_result
 
 # From the course's settings to latches; "frozen" trains the output alone.
@@ -21,9 +20,12 @@ SWEEPS = {"official": "official.csv", "naive": "naive.csv", "Adam": "adam.csv", 
           "tuned, frozen": "frozen.csv", "latch, frozen": "frozen_latch.csv"}
 LENGTHS = (5, 10, 15, 20, 30, 50, 100, 300, 1000, 10_000, 100_000)  # columns of the table
 GRADIENTS = {"untrained": "gradients.csv", "tuned": "gradients_tuned.csv", "trained": "gradients_trained.csv"}
-TEXTS = {"Grimm": "text", "Grimm, larger": "text_tuned", "Darwin": "text_second"}
-REQUIRED = (*SWEEPS.values(), *GRADIENTS.values(), *(f"{name}.json" for name in TEXTS.values()),
-            *(f"{name}_curves.csv" for name in TEXTS.values()), "longer.csv", "trained.csv", "binary.csv",
+TEXTS = {"Grimm": ("text", "text_seed43", "text_seed44"), "Grimm, best": ("text_best",), "Darwin": ("text_second",)}
+WRITERS = {"course's": "text", "best": "text_best"}  # those that are measured
+REQUIRED = (*SWEEPS.values(), *GRADIENTS.values(), *(f"{name}.json" for names in TEXTS.values() for name in names),
+            "text_curves.csv", "text_best_curves.csv", "text_settings.csv", "text_settings_curves.csv",
+            *(f"{name}_{table}.csv" for name in WRITERS.values() for table in ("samples", "context", "beams")),
+            "longer.csv", "trained.csv", "binary.csv",
             "binary_curves.csv", "ablations.csv", "ablations_curves.csv", "optimizers.csv", "rates_lstm.csv",
             "rates_chrono.csv", "corrected.csv", "latch_longest.csv", "trained_latch.csv", "traces.csv",
             "directions.csv", "states.csv", "states_trained.csv", "beyond.csv", "beyond_latch.csv",
@@ -348,76 +350,144 @@ def gradient_numbers(*studies):
 
 # Part 2: text
 
-def diversity(texts, length=None):
-    """Mean share of `distinct` sequences in the first characters of `texts`."""
-    return np.mean([distinct(text[:length]) for text in texts])
-
-
-def loops(text, tail=20):
-    """Whether `text` has come back to where it was: its last `tail` characters stood in it before."""
-    return len(text) > tail and text[-tail:] in text[:-1]
-
-
 def books_table(*contents):
-    """What each of the `TEXTS` was trained on, how, and its bits per held-out character. Curves follow all others."""
-    columns = ("characters", "vocabulary_size", "lstm_num_hidden", "parameters", "seq_length", "batch_size",
-               "learning_rate", "learning_rate_decay", "learning_rate_step", "dropout_keep_prob", "train_steps")
-    body = []
-    for title, study, curve in zip(TEXTS, contents, contents[len(TEXTS):]):
-        best = min((row for row in curve if row["eval_loss"]), key=lambda row: row["eval_loss"])
-        body.append([title, *(setting([study | study["settings"]], column) for column in columns),
-                     number(study["result"]["bits_per_character"]),
-                     f"{best['eval_loss'] / math.log(2):.2f} ({best['step']})"])
-    return tabular("l" + "r" * 13, ["book", "characters", "distinct", "units", "parameters", "$T$", "batch", "rate",
-                                    r"$\times$", "every", "keep", "updates", "bits", "best"], body)
+    """What the models of `TEXTS` were trained on, how, and how well they predict held-out text."""
+    columns = "characters", "vocabulary_size", "lstm_num_hidden", "parameters", "train_steps"
+    body, contents = [], iter(contents)
+    for title, names in TEXTS.items():
+        own = [next(contents) for _ in names]
+        best = [content["best"] for content in own]
+        about = [content | content["settings"] for content in own]
+        body.append([title, *(setting(about, column) for column in columns),
+                     spread([row["step"] for row in best], 0), spread([row["bits_per_character"] for row in best]),
+                     spread([row["eval_accuracy"] for row in best])])
+    return tabular("l" + "r" * 8, ["book", "characters", "distinct", "units", "parameters", "updates", "lowest after",
+                                   "bits", "accuracy"], body)
+
+
+def settings_table(text, best, tried):
+    """The settings of the text models of Grimm, and what they reach."""
+    def yes(value):
+        return "yes" if value else "no"
+
+    names = {"lstm_num_hidden": number, "seq_length": number, "batch_size": number, "learning_rate": "{:g}".format,
+             "schedule": str, "carry_state": yes, "dropout_keep_prob": "{:g}".format,
+             "recurrent_keep_prob": "{:g}".format, "weight_decay": "{:g}".format, "train_steps": number,
+             "step": number, "bits_per_character": "{:.3f}".format}
+    rows = [{"setting": "course's", **text["best"], **text["settings"]}, *tried,
+            {"setting": "best", **best["best"], **best["settings"]}]
+    return tabular("l" + "r" * len(names), [
+        "", "units", "$T$", "batch", "rate", "schedule", "carried", "keep", "recurrent", "decay", "updates",
+        "lowest after", "bits"], [[row["setting"], *(form(row[name]) for name, form in names.items())] for row in rows])
+
+
+def counting_table(ngram):
+    """Bits per held-out character of n-grams and compressors."""
+    return tabular("l" + "r" * len(ngram), ["", *(row["model"] for row in ngram)],
+                   [["bits", *(number(row["held_out_bits"]) for row in ngram)]])
+
+
+def with_error(rows, column):
+    """The mean with its standard error."""
+    values = [row[column] for row in rows]
+    error = np.std(values, ddof=1) / len(values) ** 0.5
+    return rf"\ensuremath{{{np.mean(values):.2f} \pm {error:.2f}}}" if error else number(np.mean(values))
+
+
+def beams_table(*studies):
+    """What greedy search, beams and samples find, means over the prompts with their standard errors."""
+    columns = "log_probability", "agree", "equal", "distinct"
+    bodies = [named(name, [[method, *(with_error(own, column) for column in columns)]
+                           for method, own in grouped(rows, "method").items()])
+              for name, rows in zip(WRITERS, studies)]
+    return tabular("llrrrr", ["model", "text", r"$\log p$", "agree", "equal", "distinct"], *bodies)
 
 
 def temperature(row):
     return "greedy" if row["temperature"] is None else rf"$\tau = {row['temperature']:g}$"
 
 
-def text_tables(text):
-    """Samples at three stages and at each temperature, endings, beams."""
-    rows = text["temperatures"]
+def text_tables(text, best):
+    """What the text models write: at three stages and at each temperature, after prompts, and by search."""
+    def temperatures(content):
+        return [(temperature(row), row["samples"][:2]) for row in content["temperatures"]]
+
+    def endings(content):
+        return [("", [row["greedy"][:LINE], row["temperature 2"][:LINE]]) for row in content["sentences"]]
+
     return {
-        "text_stages.tex": samples(((number(stage["update"]), stage["samples"]) for stage in text["stages"]),
+        "text_stages.tex": samples(((number(stage["update"]), stage["samples"][:3]) for stage in text["stages"]),
                                    bar_after=text["settings"]["seq_length"]),
-        "text_temperatures.tex": samples((temperature(row), row["samples"][:2 if row["temperature"] is None else 3])
-                                         for row in rows),
-        "text_diversity.tex": tabular(
-            "l" + "r" * len(rows), ["", *map(temperature, rows)],
-            [["distinct 5-grams", *(number(diversity(row["samples"])) for row in rows)],
-             ["samples that end in a loop", *(share(map(loops, row["samples"])) for row in rows)]]),
-        "text_sentences.tex": samples(("", [row["greedy"][:LINE], row["temperature 2"][:LINE]])
-                                      for row in text["sentences"]),
-        "text_beams.tex": samples((rf"{row['beam_size']}: ${row['log_probability']:.1f}$", [row["text"][:LINE]])
-                                  for row in text["beams"])}
+        "text_temperatures.tex": samples(temperatures(text)),
+        "text_sentences.tex": samples(endings(text) + endings(best)),
+        "text_best.tex": samples([*temperatures(best), *(
+            (rf"{row['beam_size']}: ${row['log_probability']:.1f}$", [row["text"][:LINE]]) for row in best["beams"])])}
 
 
-def text_numbers(text, curve):
-    settings, result, sentences, beams = text["settings"], text["result"], text["sentences"], text["beams"]
-    stages = [stage["samples"] for stage in text["stages"]]
-    read = settings["train_steps"] * settings["batch_size"] * settings["seq_length"]
+def text_numbers(text, curve, best, ngram):
+    settings, result, sentences = text["settings"], text["result"], text["sentences"]
+    bits = {row["model"]: row["held_out_bits"] for row in ngram}
+    n_gram = min((name for name in bits if name.endswith("gram")), key=bits.get)
+
+    def passes(content):
+        own = content["settings"]
+        read = own["train_steps"] * own["batch_size"] * own["seq_length"]
+        return round(read / content["characters"] / (1 - own["eval_fraction"]))
+
     return {
         "text/clip": setting([settings], "max_norm"), "text/held_out": f"{100 * settings['eval_fraction']:g}",
-        "text/passes": round(read / text["characters"] / (1 - settings["eval_fraction"])),
+        "text/passes": passes(text), "best/passes": passes(best),
+        "best/minutes": round(best["result"]["seconds"] / 60),
         "text/start": curve[0]["loss"], "text/uniform": math.log(text["vocabulary_size"]), "text/loss": result["loss"],
         "text/accuracy": round(100 * result["accuracy"]), "text/eval": result["eval_loss"],
-        "text/loops": ", ".join(share(map(loops, texts)) for texts in stages),
-        "text/distinct": ", ".join(number(diversity(texts)) for texts in stages),
-        "text/distinct/30": diversity(stages[-1], 30),
-        "text/endings/loops": share(loops(row["greedy"]) for row in sentences),
-        "text/endings/sampled": share(loops(row["temperature 2"]) for row in sentences),
+        "text/eval/accuracy": round(100 * result["eval_accuracy"]),
         "text/beam/prompt": escape(sentences[0]["prompt"]),
-        "text/beam/factor": power(math.exp(beams[-1]["log_probability"] - beams[0]["log_probability"])),
-        "text/beam/distinct": ", ".join(number(distinct(row["text"])) for row in beams),
+        "ngram/best": n_gram, "ngram/bits": bits[n_gram], "ngram/bz2": bits["bz2"],
     }
 
 
-def ngram_numbers(rows):
-    bits = {row["model"]: row["held_out_bits"] for row in rows}
-    best = min((name for name in bits if name.endswith("gram")), key=bits.get)
-    return {"ngram/best": best, "ngram/bits": bits[best], "ngram/bz2": bits["bz2"]}
+def beam_numbers(course, best):
+    def mean(rows, method, column):
+        return with_error(chosen(rows, method=method), column)
+
+    return {
+        "beams/prompts": len(chosen(course, method="greedy")), "beams/length": setting(course, "length"),
+        "beams/true": mean(best, "held-out text", "log_probability"),
+        "beams/greedy": mean(best, "greedy", "log_probability"), "beams/10": mean(best, "10 beams", "log_probability"),
+        "beams/10/agree": mean(best, "10 beams", "agree"), "beams/sample/agree": mean(best, "sample", "agree"),
+        "beams/greedy/distinct": mean(best, "greedy", "distinct"),
+        "beams/10/distinct": mean(best, "10 beams", "distinct"),
+    }
+
+
+def measure_numbers(course, best, context, best_context):
+    def interval(rows, measure, tau, source="samples", digits=2):
+        """The mean and its 95 % interval."""
+        row, = chosen(rows, measure=measure, temperature=tau, source=source)
+        return f"{row['mean']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+
+    def after(rows, characters):
+        return chosen(rows, context=characters)[0]["bits"]
+
+    own, = chosen(course, measure="longest copy", source="held-out text")
+    return {
+        "samples/number": chosen(course, temperature=1)[0]["texts"],
+        "known/0.5": interval(course, "known words", 0.5), "known/1": interval(course, "known words", 1),
+        "known/2": interval(course, "known words", 2), "known/greedy": interval(course, "known words", None),
+        "known/best": interval(best, "known words", 1),
+        "known/book": interval(course, "known words", None, "held-out text"),
+        "distinct/greedy": interval(best, "distinct 5-grams", None),
+        "distinct/book": interval(best, "distinct 5-grams", None, "held-out text"),
+        "copy/1": interval(course, "longest copy", 1, digits=0),
+        "copy/best": interval(best, "longest copy", 1, digits=0),
+        "copy/best/2": interval(best, "longest copy", 2, digits=0),
+        "copy/largest": round(chosen(best, measure="longest copy", temperature=2, source="samples")[0]["largest"]),
+        "copy/book": interval(course, "longest copy", None, "held-out text", 0),
+        "copy/book/largest": round(own["largest"]),
+        "context/10": after(context, 10), "context/30": after(context, 30), "context/500": after(context, 500),
+        "context/best/10": after(best_context, 10), "context/best/30": after(best_context, 30),
+        "context/best/100": after(best_context, 100), "context/best/500": after(best_context, 500),
+    }
 
 
 # Part 3: graphs
@@ -449,7 +519,6 @@ def generate(results):
             return function(*(results[name] for name in names))
 
     sweeps, gradients = SWEEPS.values(), GRADIENTS.values()
-    texts = [f"{name}{end}" for end in (".json", "_curves.csv") for name in TEXTS.values()]
     numbers = {**made(length_numbers, "longer.csv", "latch_longest.csv", *sweeps),
                **made(setting_numbers, "optimizers.csv", "rates_lstm.csv", "ablations.csv", "baum_sweet.csv",
                       "binary.csv", "binary_curves.csv"),
@@ -458,8 +527,11 @@ def generate(results):
                **made(unsettled_numbers, "binary_curves.csv", "ablations_curves.csv"),
                **made(trained_numbers, "states.csv", "states_trained.csv", "beyond.csv"),
                **time_numbers(results),
-               **made(gradient_numbers, *gradients), **made(text_numbers, "text.json", "text_curves.csv"),
-               **made(ngram_numbers, "ngram.csv"),
+               **made(gradient_numbers, *gradients),
+               **made(text_numbers, "text.json", "text_curves.csv", "text_best.json", "ngram.csv"),
+               **made(measure_numbers, "text_samples.csv", "text_best_samples.csv", "text_context.csv",
+                      "text_best_context.csv"),
+               **made(beam_numbers, *(f"{name}_beams.csv" for name in WRITERS.values())),
                **made(graph_numbers, "graph_2019.json", "graph_2020.json")}
     contents = {
         "numbers.tex": "".join(f"\\setval{{{key}}}{{{value if isinstance(value, str) else number(value)}}}\n"
@@ -470,8 +542,11 @@ def generate(results):
         "beyond.tex": made(beyond_table, "beyond.csv", "beyond_latch.csv"),
         "groups.tex": made(curves_table, *(
             f"{name}{end}" for name in TASKS for end in (".csv", "_curves.csv"))),
-        "text_books.tex": made(books_table, *texts),
-        **made(text_tables, "text.json"),
+        "text_books.tex": made(books_table, *(f"{name}.json" for names in TEXTS.values() for name in names)),
+        "text_settings.tex": made(settings_table, "text.json", "text_best.json", "text_settings.csv"),
+        "text_counting.tex": made(counting_table, "ngram.csv"),
+        "text_beams.tex": made(beams_table, *(f"{name}_beams.csv" for name in WRITERS.values())),
+        **made(text_tables, "text.json", "text_best.json"),
         "graph_2019.tex": made(matrix, "graph_2019.json"), "graph_2020.tex": made(matrix, "graph_2020.json"),
     }
     return {name: MARK + content for name, content in contents.items()}

@@ -60,7 +60,7 @@ def test_the_interval_holds_the_mean_as_often_as_it_says():
 
 def test_context_is_exactly_as_long_as_it_says(make):
     model, held_out = make(), SEVEN.convert_to_string(np.random.default_rng(0).integers(0, 7, 300))
-    rows = list(measure.context_rows(model, SEVEN, held_out, 5, "tiny"))
+    rows = list(measure.context_rows(model, SEVEN, held_out, 5))
     assert [row["context"] for row in rows] == [1, 2, 3, 5, 10, 20, 30, 50, 100]
     places = [100, 149, 199, 249, 299]
     for row in rows:
@@ -111,15 +111,17 @@ FLAGS = ["--num_samples", 3, "--length", 200, "--positions", 9, "--prompts", 2, 
 
 def test_the_script_writes_tables_and_figures(finished, tmp_path, call):
     status, out, err = call(measure, "--checkpoint", finished / "best.pt", "--output", tmp_path / "out", *FLAGS)
-    assert (status, err) == (0, "") and out.count("figure: ") == 2
+    assert (status, err) == (0, "") and out.count("figure: ") == 1
     assert sorted(os.listdir(tmp_path / "out")) == [
-        "beams.csv", "context.csv", "context.pdf", "context.png", "samples.csv", "samples.pdf", "samples.png"]
+        "beams.csv", "context.csv", "measures.pdf", "measures.png", "samples.csv"]
     model, vocabulary = load(finished / "best.pt")
     held_out = BOOK[-round(0.2 * len(BOOK)):]
     rows = files.read_csv(tmp_path / "out" / "context.csv")
-    assert rows[0]["model"] == "6 units, T = 5" and rows[0]["bits"] == pytest.approx(
-        list(measure.context_rows(model, vocabulary, held_out, 9, ""))[0]["bits"])
-    assert len(files.read_csv(tmp_path / "out" / "beams.csv")) == 10
+    assert rows[0]["bits"] == pytest.approx(
+        list(measure.context_rows(model, vocabulary, held_out, 9))[0]["bits"])
+    beams = files.read_csv(tmp_path / "out" / "beams.csv")
+    assert len(beams) == 10 and "text" not in beams[0]
+    assert f"prompt {held_out[:50]!r}  method 'held-out text'" in out and f"text {held_out[50:70]!r}" in out
 
 
 def test_what_cannot_be_measured_is_one_line(finished, tmp_path, refused):
@@ -128,5 +130,11 @@ def test_what_cannot_be_measured_is_one_line(finished, tmp_path, refused):
                            (["--length", 99], "at least"), (["--continuation", 200], "fewer than a prompt")):
         assert message in refused(measure, "--checkpoint", finished / "best.pt", "--output", tmp_path / "out", *flags)
     assert os.listdir(tmp_path) == ["other.txt"]
+    for name in ("samples.csv", "beams.csv", "measures.png"):
+        (tmp_path / "mine" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "mine" / name).write_text("mine\n")
+        assert name in refused(measure, "--checkpoint", finished / "best.pt", "--output", tmp_path / "mine", *FLAGS)
+        assert (tmp_path / "mine" / name).read_text() == "mine\n" and os.listdir(tmp_path / "mine") == [name]
+        (tmp_path / "mine" / name).unlink()
     with pytest.raises(InputError, match="there is no checkpoint"):
         measure.read_run(tmp_path / "no.pt")

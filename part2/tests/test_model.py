@@ -55,3 +55,26 @@ def test_dropout_keeps_its_share_of_every_layer_in_training_alone(layers, make):
     model.train()(x)
     assert (seen[0] != 0).all() and (seen[2] != 0).double().mean() == pytest.approx(0.75, abs=0.08)
     assert model.lstm.dropout == (0.25 if layers > 1 else 0)
+
+
+def test_weight_drop_leaves_out_recurrent_weights_for_a_whole_batch_in_training_alone(make):
+    model = make(layers=2)
+    model.recurrent_drop, x = 0.3, torch.randint(7, (4, 11))
+    whole = model(x)[0]
+    torch.manual_seed(5)
+    logits, state = model.train()(x)
+    torch.manual_seed(5)
+    masked = nn.LSTM(7, 9, 2, batch_first=True).double()
+    masked.load_state_dict(model.lstm.state_dict())
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for layer in range(2):
+            weight = getattr(masked, f"weight_hh_l{layer}")
+            weight.copy_(nn.functional.dropout(weight, 0.3))
+            assert (weight == 0).double().mean() == pytest.approx(0.3, abs=0.1)
+    h, expected = masked(one_hot(x, 7).double())
+    torch.testing.assert_close(logits, model.linear(h))
+    torch.testing.assert_close(state, expected)
+    logits.sum().backward()
+    assert model.lstm.weight_hh_l0.grad.abs().sum() > 0
+    assert model.eval()(x)[0].equal(whole)

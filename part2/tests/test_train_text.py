@@ -50,7 +50,8 @@ def test_the_defaults_are_the_courses():
 
 @pytest.mark.parametrize("flags, message", [
     (["--txt_file", "missing.txt"], "No such file"), (["--txt_file", "."], "Is a directory"),
-    (["--seq_length", 0], "at least 1"), (["--seq_length", 10**6], "characters to train on"),
+    (["--recurrent_keep_prob", 0], "above 0"), (["--seq_length", 0], "at least 1"),
+    (["--seq_length", 10**6], "characters to train on"),
     (["--batch_size", 2**40], "too large"), (["--learning_rate", "nan"], "above 0"),
     (["--temperature", -0.5], "at least 0"), (["--eval_fraction", 1], "below 1"),
     (["--eval_fraction", 1e-9], "nothing to evaluate on"), (["--gen_input", "Zebra ü"], "has no 'Z' 'b' 'ü'"),
@@ -133,8 +134,10 @@ def test_a_preset_sets_flags_that_are_not_given():
     assert train_text.parse_args(["--preset", "course"]) == train_text.parse_args([])
 
 
-def test_dropout_is_in_the_training(trained):
-    assert rows_of(trained("--dropout_keep_prob", 1)) != rows_of(trained("--dropout_keep_prob", 0.8))
+def test_dropout_and_weight_drop_are_in_the_training(trained):
+    runs = [rows_of(trained("--dropout_keep_prob", keep, "--recurrent_keep_prob", recurrent))
+            for keep, recurrent in ((1, 1), (0.8, 1), (1, 0.8))]
+    assert all(one != other for one, other in zip(runs, runs[1:] + runs[:1]))
 
 
 def test_the_seed_decides_everything(trained):

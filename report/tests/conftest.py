@@ -22,11 +22,12 @@ def make_results(folder, text):
          "factor": 2.0} for model in ("RNN", "W" * 60) for t in range(1, 20)])
     files.write_json(folder / "text.json", {
         "settings": {"txt_file": text, "train_steps": 900, "seq_length": 30, "batch_size": 64, "lstm_num_hidden": 128,
-                     "learning_rate": 0.002, "learning_rate_decay": 0.96, "learning_rate_step": 5000,
-                     "dropout_keep_prob": 1.0, "max_norm": 5.0, "eval_fraction": 0.05, "gen_input": ""},
+                     "dropout_keep_prob": 1.0, "weight_decay": 0.0, "max_norm": 5.0, "eval_fraction": 0.05,
+                     "gen_input": ""},
         "characters": 75062, "vocabulary_size": 61, "parameters": 237757,
         "result": {"steps": 900, "loss": 1.3, "accuracy": 0.6, "eval_loss": 1.4, "bits_per_character": 2.0,
                    "seconds": 9.5},
+        "best": {"step": 600, "eval_loss": 1.39, "eval_accuracy": 0.59, "bits_per_character": 2.0},
         "stages": [{"update": update, "samples": [text, NASTY]} for update in (300, 600, 900)],
         "temperatures": [{"temperature": tau, "samples": [text, NASTY]} for tau in (0.5, None)],
         "sentences": [{"prompt": text[:8], "greedy": text, "temperature 2": text[:8] + NASTY}],

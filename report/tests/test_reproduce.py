@@ -1,4 +1,5 @@
 """The main command at tiny sizes: studies run once, go on, and end in a page; the presets are what they were."""
+import dataclasses
 import importlib
 import os
 import shlex
@@ -11,10 +12,14 @@ import pytest
 
 from assets import download
 from part1 import cli, files, grads_over_time, sweep
+from part2 import train_text
 from report import plots, reproduce, studies
 
 TINY = ("--preset naive --model_type RNN --palindrome_lengths 4 --num_hidden 3 --batch_size 4 --eval_size 20 "
         "--train_steps 4 --eval_every 2 --device cpu --seeds 0")
+
+TEXT = ("--train_steps 3 --batch_size 4 --seq_length 5 --lstm_num_hidden 4 --eval_fraction 0.01 --device cpu "
+        "--sample_every 1")
 
 
 @pytest.fixture
@@ -171,6 +176,15 @@ def test_the_texts_of_the_full_preset_are_the_committed_ones(study):
     assert [row["prompt"] for row in content["sentences"]] == config.prompts
 
 
+def test_the_settings_of_the_text_models_are_the_committed_ones():
+    study, = (study for study in studies.FULL if isinstance(study, studies.SettingsStudy))
+    rows = files.read_csv(files.ROOT / "report" / "results" / "text_settings.csv")
+    assert [row["setting"] for row in rows] == list(study.settings)
+    for row in rows:
+        flags = vars(train_text.parse_args([])) | study.parse(*study.settings[row["setting"]].split()).settings
+        assert {name: row[name] for name in studies.SETTING} == {name: flags[name] for name in studies.SETTING}
+
+
 @pytest.mark.parametrize("study", studies.QUICK, ids=lambda study: study.name)
 def test_the_command_that_makes_it_again_is_one_of_its_script(study):
     python, option, script, *flags = shlex.split(study.again)
@@ -201,6 +215,36 @@ def test_sweeps_of_optimizers_and_of_trained_networks_make_their_tables(tmp_path
     assert [row["T"] for row in files.read_csv(tmp_path / "beyond.csv")] == [4, 6]
     assert [(row["method"], row["learning_rate"]) for row in files.read_csv(tmp_path / "optimizers.csv")] == [
         ("SGD with momentum", 0.1), ("corrected RMSProp", 1)]
+
+
+def test_a_text_model_is_measured_with_its_best_weights(tmp_path):
+    study = studies.text("text", "a text", TEXT, ["The fox"], kind=studies.MeasuredTextStudy)
+    few = "--num_samples 2 --length 200 --positions 5 --prompts 2 --continuation 20"
+    dataclasses.replace(study, measuring=few).run(tmp_path / "work", tmp_path)
+    assert {path.name for path in tmp_path.glob("text*")} == {
+        "text.json", "text_curves.csv", "text_samples.csv", "text_context.csv", "text_beams.csv"}
+    held_out, = (row for row in files.read_csv(tmp_path / "text_samples.csv")
+                 if (row["source"], row["measure"]) == ("held-out text", "bits"))
+    best = files.read_json(tmp_path / "text.json")["best"]
+    assert held_out["mean"] == pytest.approx(best["bits_per_character"], rel=0.1)
+
+
+def test_text_models_with_several_settings_end_in_one_table(tmp_path):
+    study = studies.SettingsStudy(
+        "settings", {"text_settings.csv": "results.csv", "text_settings_curves.csv": "curves.csv"},
+        f"part2.study {TEXT} --prompts x", settings={"A": "", "B": "--lstm_num_hidden 5 --learning_rate 0.3"})
+    _, done, run = study.tasks(tmp_path, tmp_path)[1]
+    assert not done
+    run()
+    assert [done for _, done, _ in study.tasks(tmp_path, tmp_path)] == [False, True]
+    study.run(tmp_path, tmp_path)
+    rows, curves = (files.read_csv(tmp_path / name) for name in study.results)
+    assert [(row["setting"], row["lstm_num_hidden"], row["learning_rate"]) for row in rows] == [
+        ("A", 4, 0.002), ("B", 5, 0.3)]
+    for row in rows:
+        own = {curve["step"]: curve["eval_loss"] for curve in curves if curve["setting"] == row["setting"]}
+        assert list(own) == [1, 2, 3] and min(own.values()) == own[row["step"]]
+        assert own[row["step"]] == pytest.approx(row["eval_loss"], abs=1e-5)
 
 
 @pytest.mark.parametrize("signum, flags, array, requeued", [

@@ -72,15 +72,12 @@ def test_text_becomes_plain_ascii_without_ligatures_or_lost_spaces():
 def test_numbers_are_written_as_people_write_them():
     assert [latex.number(x) for x in (7, 2000, 10_000, 0.125)] == ["7", "2000", r"10\,000", "0.12"]
     assert latex.number(-55.66, 1) == r"\ensuremath{-55.7}"
-    assert latex.power(2.5e-14) == r"\ensuremath{2.5\times 10^{-14}}"
     assert latex.spread([1.0, 0.5]) == r"\ensuremath{0.750 \pm 0.354}" and latex.spread([0.5]) == "0.500"
 
 
-def test_repetition_is_measured():
-    assert tables.distinct("abcdefghij") == 1 and tables.distinct("a" * 20) == pytest.approx(1 / 16)
-    assert tables.loops("xy the wolf was the wolf was the wolf was") and tables.loops("start" + "a" * 21)
-    assert not tables.loops("the quick brown fox jumps over the lazy dog and then it sleeps")
-    assert not tables.loops("") and not tables.loops("ab" * 5)
+def test_a_mean_has_its_standard_error():
+    assert tables.with_error([{"p": 1.0}, {"p": 3.0}], "p") == r"\ensuremath{2.00 \pm 1.00}"
+    assert tables.with_error([{"p": 2.0}, {"p": 2.0}], "p") == "2.00"
 
 
 def test_a_length_is_solved_by_four_seeds_of_five():
