@@ -136,6 +136,14 @@ def text_section(results, study):
     return "\n".join(parts) + settings({"text model": content["settings"]})
 
 
+def counting_section(results, study):
+    """Bits per held-out character of n-grams and compressors."""
+    return table("Bits per character of the same held-out text that n-grams need, and that compressors add to the "
+                 "compressed training text.", ["model", "bits"],
+                 [[escape(row["model"]), f"{row['held_out_bits']:.2f}"] for row in read_result(
+                     results / f"{study}.csv")], 1)
+
+
 def graph_section(results, study):
     """Atilde, the number of updates and a path."""
     graph = read_result(results / f"{study}.json")
@@ -171,6 +179,7 @@ SECTIONS = (
             "the seeds. The dashed line is the best guess of one that has not looked."),
     Section("A text model", "Questions 2.1 to 2.3", ("text",), text_section, "text", "Loss and accuracy "
             "of the next character during the training, on the training text (thin) and on held-out text."),
+    Section("What counting reaches", "Beside the text model", ("ngram",), counting_section, "ngram", ""),
     Section("Graphs", "Question 3.2", ("graph_2019", "graph_2020"), graph_section, "graphs", "How the information of "
             "node C spreads over the example graphs of both editions, update by update, until it reaches E."),
 )

@@ -243,6 +243,7 @@ QUICK = [
                "part1.sweep --preset 2020D --palindrome_lengths 10 --num_hidden 64 --learning_rate 1e-3 "
                "--train_steps 300 --eval_every 25 --eval_size 1000"),
     text("text", "a model of the built-in fables", "--train_steps 1000 --learning_rate 5e-3 --eval_fraction 0.05"),
+    Study("n-grams and compressors on the fables", {"ngram.csv": "ngram.csv"}, "part2.ngram"),
 ]
 COURSE = "--train_steps 8139 --sample_every 200 --eval_fraction 0.05"  # 520,868 characters / 64, the batch size
 GRIMM = ["Sleeping beauty is", "Once upon a time", "The king said to his daughter", "The wolf"]

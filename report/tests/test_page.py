@@ -26,6 +26,8 @@ def folder(tmp_path_factory):
     study is not done yet."""
     folder = tmp_path_factory.mktemp("quick")
     make_results(folder / "results", HOSTILE)
+    files.write_csv(folder / "results" / "ngram.csv", [
+        {"model": "<5>-gram", "held_out_bits": 2.174, "whole_text_bits": None}])
     (folder / "figures").mkdir()
     for k, name in enumerate(FIGURES):
         matplotlib.image.imsave(folder / "figures" / f"{name}.png", np.full((40, 90 + k, 3), 0.5))
@@ -34,7 +36,8 @@ def folder(tmp_path_factory):
                page.Entry("lengths", "accuracy & length", "python -m part1.sweep " + "--seeds 0 1 2 " * 20, True, 75.4),
                page.Entry("gradients", "gradients <through> time", "python -m part1.grads_over_time", True, 3700.0),
                page.Entry("binary", "binary palindromes", "python -m part1.sweep --preset 2020D", False),
-               page.Entry("text", "a text model", f"python -m part2.study --prompts '{HOSTILE}'", True, 59.6)]
+               page.Entry("text", "a text model", f"python -m part2.study --prompts '{HOSTILE}'", True, 59.6),
+               page.Entry("ngram", "n-grams", "python -m part2.ngram", True, 0.5)]
     page.write(folder / "index.html", studies, folder / "results", folder / "figures")
     return folder
 
@@ -83,7 +86,7 @@ def test_every_element_is_closed_and_nothing_is_loaded_from_elsewhere_or_run(rea
 def test_links_lead_to_sections_and_figures_have_texts_and_decode(read, folder):
     ids = [attributes["id"] for _, attributes in read.tags if "id" in attributes]
     links = [attributes["href"][1:] for tag, attributes in read.tags if tag == "a"]
-    assert len(set(ids)) == len(ids) == 5 and set(links) == set(ids) and len(links) == 6
+    assert len(set(ids)) == len(ids) == 6 and set(links) == set(ids) and len(links) == 7
     pictures = [attributes for tag, attributes in read.tags if tag == "img"]
     assert [np.shape(matplotlib.image.imread(io.BytesIO(base64.b64decode(picture["src"].split(",")[1]))))[:2]
             for picture in pictures] == [(40, 90 + k) for k in range(4)]
@@ -94,7 +97,8 @@ def test_links_lead_to_sections_and_figures_have_texts_and_decode(read, folder):
     "accuracy & length", "gradients <through> time", HOSTILE.replace("\n", "↵"), NASTY.replace("\n", "↵"),
     "1 min 15 s", "61 min 40 s", "1 min 00 s", "under 1 s", "done", "not done yet", "Not done yet: binary palindromes.",
     "After update 900", "τ = 0.5", "one beam, log-probability −59.00", "3 updates from C to E,for example C – ",
-    "5 of 5", "0.400 ± 0.000", "1.9 × 10−6", "python -m part3.gcn --edition 2019\npython -m part3.gcn --edition 2020"])
+    "<5>-gram", "2.17", "5 of 5", "0.400 ± 0.000", "1.9 × 10−6",
+    "python -m part3.gcn --edition 2019\npython -m part3.gcn --edition 2020"])
 def test_what_it_says(read, text):
     assert any(text in one for one in read.texts)
 
