@@ -31,7 +31,8 @@ def learning_curves(runs, path, sources=(), baselines=()):
     panels[1].set(xlabel="update", ylabel="next-character accuracy")
     panels[0].secondary_yaxis("right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2))
                               ).set_ylabel("bits")
-    panels[1].legend([plt.Line2D([], [], color=color) for color in colors.values()], colors)
+    if len(colors) > 1:
+        panels[1].legend([plt.Line2D([], [], color=color) for color in colors.values()], colors)
     return style.save(figure, path, sources)
 
 

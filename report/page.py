@@ -178,7 +178,8 @@ SECTIONS = (
             "binary", "Accuracy and loss on the evaluation set during the training: each seed, and the mean over "
             "the seeds. The dashed line is the best guess of one that has not looked."),
     Section("A text model", "Questions 2.1 to 2.3", ("text",), text_section, "text", "Loss and accuracy "
-            "of the next character during the training, on the training text (thin) and on held-out text."),
+            "of the next character during the training, on the training text (thin) and on held-out text. Dashed: "
+            "what counting reaches."),
     Section("What counting reaches", "Beside the text model", ("ngram",), counting_section, "ngram", ""),
     Section("Graphs", "Question 3.2", ("graph_2019", "graph_2020"), graph_section, "graphs", "How the information of "
             "node C spreads over the example graphs of both editions, update by update, until it reaches E."),
