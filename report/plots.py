@@ -19,14 +19,13 @@ from part1.style import plt
 from part2 import drawing as text_drawing
 from part3 import drawing as graph_drawing
 from part3 import graph
-from report.results import making, read_result
+from report.results import WRITERS, making, read_result
 
-FLAT = {"figure.figsize": (style.WIDTH, 1.95), "axes.labelsize": 7}  # curves that need no height: the report is short
+FLAT = {"figure.figsize": (4.2, 1.25), "font.size": 7, "axes.labelsize": 7, "legend.fontsize": 7}  # as it is printed
 SETTINGS = {  # the settings of each sweep as the horizon map calls them
     "official.csv": "course's defaults", "naive.csv": "naive", "adam.csv": "naive, Adam", "forget.csv": "forget bias 1",
     "lengths.csv": "orthogonal or chrono", "longer.csv": "orthogonal or chrono", "latch.csv": "latch",
     "latch_longest.csv": "latch"}
-WRITERS = {"text": "course's settings", "text_best": "best"}
 COUNTING = ("5-gram", "bz2")  # of the baselines, those that are drawn
 LOOKS = {"course's defaults": (style.GREY, "s"), "naive": (style.VERMILION, "v"), "naive, Adam": (style.PURPLE, "^"),
          "forget bias 1": (style.SKY, "<"), "orthogonal or chrono": (style.BLUE, "o"), "latch": (style.GREEN, "D")}
@@ -124,7 +123,7 @@ def text(sources, path):
     """Loss and accuracy of the text models, the seeds of one setting in one colour, beside what counting reaches."""
     ngram = [source for source in sources if source.name == "ngram.csv"]
     bits = {row["model"]: row["held_out_bits"] for row in read_result(ngram[0])} if ngram else {}
-    runs = [(WRITERS.get(source.stem.removesuffix("_curves"), "course's settings"), read_result(source))
+    runs = [(WRITERS.get(source.stem.removesuffix("_curves"), WRITERS["text"]), read_result(source))
             for source in sources if source not in ngram]
     with plt.rc_context(FLAT):
         return text_drawing.learning_curves(runs, path, sources,

@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from part1 import files
 from part1.cli import InputError
 
+WRITERS = {"text": "course's", "text_best": "best"}  # text models that are measured, by what their settings are called
 KINDS = {
     "text": lambda value: isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value),
     "a whole number from 0 on": lambda value: type(value) is int and 0 <= value < 2**53,

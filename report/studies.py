@@ -186,7 +186,8 @@ class SettingsStudy(Study):
         rows, curves = [], []
         for name in self.settings:
             content = self.train(work, name)
-            rows.append({"setting": name, **content["best"], **{flag: content["settings"][flag] for flag in SETTING}})
+            rows.append({"setting": name, **content["best"],  # which has a rate too: the last one
+                         **{flag: content["settings"][flag] for flag in SETTING}})
             curves += [{"setting": name, **row} for row in files.read_csv(work / name / "curves.csv")]
         files.write_csv(work / "results.csv", rows)
         files.write_csv(work / "curves.csv", curves)

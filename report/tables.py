@@ -12,7 +12,7 @@ from part1 import cli, files
 from part1.drawing import SOLVED, label_entropy
 from part1.style import model_name
 from report.latex import escape, number, samples, spread, tabular
-from report.results import making, read_result
+from report.results import WRITERS, making, read_result
 
 # From the course's settings to latches; "frozen" trains the output alone.
 SWEEPS = {"official": "official.csv", "naive": "naive.csv", "Adam": "adam.csv", "forget bias 1": "forget.csv",
@@ -21,10 +21,9 @@ SWEEPS = {"official": "official.csv", "naive": "naive.csv", "Adam": "adam.csv", 
 LENGTHS = (5, 10, 15, 20, 30, 50, 100, 300, 1000, 10_000, 100_000)  # columns of the table
 GRADIENTS = {"untrained": "gradients.csv", "tuned": "gradients_tuned.csv", "trained": "gradients_trained.csv"}
 TEXTS = {"Grimm": ("text", "text_seed43", "text_seed44"), "Grimm, best": ("text_best",), "Darwin": ("text_second",)}
-WRITERS = {"course's": "text", "best": "text_best"}  # those that are measured
 REQUIRED = (*SWEEPS.values(), *GRADIENTS.values(), *(f"{name}.json" for names in TEXTS.values() for name in names),
             "text_curves.csv", "text_best_curves.csv", "text_settings.csv", "text_settings_curves.csv",
-            *(f"{name}_{table}.csv" for name in WRITERS.values() for table in ("samples", "context", "beams")),
+            *(f"{name}_{table}.csv" for name in WRITERS for table in ("samples", "context", "beams")),
             "longer.csv", "trained.csv", "binary.csv",
             "binary_curves.csv", "ablations.csv", "ablations_curves.csv", "optimizers.csv", "rates_lstm.csv",
             "rates_chrono.csv", "corrected.csv", "latch_longest.csv", "trained_latch.csv", "traces.csv",
@@ -374,8 +373,9 @@ def settings_table(text, best, tried):
              "schedule": str, "carry_state": yes, "dropout_keep_prob": "{:g}".format,
              "recurrent_keep_prob": "{:g}".format, "weight_decay": "{:g}".format, "train_steps": number,
              "step": number, "bits_per_character": "{:.3f}".format}
-    rows = [{"setting": "course's", **text["best"], **text["settings"]}, *tried,
-            {"setting": "best", **best["best"], **best["settings"]}]
+    course, own = ({"setting": name, **content["best"], **content["settings"]}  # "best" has the last rate, too
+                   for name, content in zip(WRITERS.values(), (text, best)))
+    rows = [course, *tried, own]
     return tabular("l" + "r" * len(names), [
         "", "units", "$T$", "batch", "rate", "schedule", "carried", "keep", "recurrent", "decay", "updates",
         "lowest after", "bits"], [[row["setting"], *(form(row[name]) for name, form in names.items())] for row in rows])
@@ -399,7 +399,7 @@ def beams_table(*studies):
     columns = "log_probability", "agree", "equal", "distinct"
     bodies = [named(name, [[method, *(with_error(own, column) for column in columns)]
                            for method, own in grouped(rows, "method").items()])
-              for name, rows in zip(WRITERS, studies)]
+              for name, rows in zip(WRITERS.values(), studies)]
     return tabular("llrrrr", ["model", "text", r"$\log p$", "agree", "equal", "distinct"], *bodies)
 
 
@@ -409,8 +409,8 @@ def temperature(row):
 
 def text_tables(text, best):
     """What the text models write: at three stages and at each temperature, after prompts, and by search."""
-    def temperatures(content):
-        return [(temperature(row), row["samples"][:2]) for row in content["temperatures"]]
+    def temperatures(content, number):
+        return [(temperature(row), row["samples"][:number]) for row in content["temperatures"]]
 
     def endings(content):
         return [("", [row["greedy"][:LINE], row["temperature 2"][:LINE]]) for row in content["sentences"]]
@@ -418,9 +418,9 @@ def text_tables(text, best):
     return {
         "text_stages.tex": samples(((number(stage["update"]), stage["samples"][:3]) for stage in text["stages"]),
                                    bar_after=text["settings"]["seq_length"]),
-        "text_temperatures.tex": samples(temperatures(text)),
+        "text_temperatures.tex": samples(temperatures(text, 1)),
         "text_sentences.tex": samples(endings(text) + endings(best)),
-        "text_best.tex": samples([*temperatures(best), *(
+        "text_best.tex": samples([*temperatures(best, 2), *(
             (rf"{row['beam_size']}: ${row['log_probability']:.1f}$", [row["text"][:LINE]]) for row in best["beams"])])}
 
 
@@ -436,7 +436,7 @@ def text_numbers(text, curve, best, ngram):
 
     return {
         "text/clip": setting([settings], "max_norm"), "text/held_out": f"{100 * settings['eval_fraction']:g}",
-        "text/passes": passes(text), "best/passes": passes(best),
+        "text/vocabulary": text["vocabulary_size"], "text/passes": passes(text), "best/passes": passes(best),
         "best/minutes": round(best["result"]["seconds"] / 60),
         "text/start": curve[0]["loss"], "text/uniform": math.log(text["vocabulary_size"]), "text/loss": result["loss"],
         "text/accuracy": round(100 * result["accuracy"]), "text/eval": result["eval_loss"],
@@ -450,13 +450,15 @@ def beam_numbers(course, best):
     def mean(rows, method, column):
         return with_error(chosen(rows, method=method), column)
 
+    def distinct(rows):
+        return ", ".join(mean(rows, method, "distinct") for method in ("greedy", "5 beams", "10 beams"))
+
     return {
         "beams/prompts": len(chosen(course, method="greedy")), "beams/length": setting(course, "length"),
         "beams/true": mean(best, "held-out text", "log_probability"),
         "beams/greedy": mean(best, "greedy", "log_probability"), "beams/10": mean(best, "10 beams", "log_probability"),
         "beams/10/agree": mean(best, "10 beams", "agree"), "beams/sample/agree": mean(best, "sample", "agree"),
-        "beams/greedy/distinct": mean(best, "greedy", "distinct"),
-        "beams/10/distinct": mean(best, "10 beams", "distinct"),
+        "beams/course/distinct": distinct(course), "beams/best/distinct": distinct(best),
     }
 
 
@@ -531,7 +533,7 @@ def generate(results):
                **made(text_numbers, "text.json", "text_curves.csv", "text_best.json", "ngram.csv"),
                **made(measure_numbers, "text_samples.csv", "text_best_samples.csv", "text_context.csv",
                       "text_best_context.csv"),
-               **made(beam_numbers, *(f"{name}_beams.csv" for name in WRITERS.values())),
+               **made(beam_numbers, *(f"{name}_beams.csv" for name in WRITERS)),
                **made(graph_numbers, "graph_2019.json", "graph_2020.json")}
     contents = {
         "numbers.tex": "".join(f"\\setval{{{key}}}{{{value if isinstance(value, str) else number(value)}}}\n"
@@ -545,7 +547,7 @@ def generate(results):
         "text_books.tex": made(books_table, *(f"{name}.json" for names in TEXTS.values() for name in names)),
         "text_settings.tex": made(settings_table, "text.json", "text_best.json", "text_settings.csv"),
         "text_counting.tex": made(counting_table, "ngram.csv"),
-        "text_beams.tex": made(beams_table, *(f"{name}_beams.csv" for name in WRITERS.values())),
+        "text_beams.tex": made(beams_table, *(f"{name}_beams.csv" for name in WRITERS)),
         **made(text_tables, "text.json", "text_best.json"),
         "graph_2019.tex": made(matrix, "graph_2019.json"), "graph_2020.tex": made(matrix, "graph_2020.json"),
     }

@@ -55,6 +55,16 @@ def test_a_study_answers_every_question(studied):
     assert mark.encode() in (folder / "curves.png").read_bytes()
 
 
+def test_what_it_writes_is_by_the_best_weights(book, tmp_path):
+    flags = "--output", tmp_path, "--txt_file", book, *TINY, "--learning_rate", 10, "--prompts", PROMPTS[0]
+    study.main(study.parse_args([str(flag) for flag in flags]))
+    content = files.read_json(tmp_path / "text.json")
+    best, last = (generate(*load(tmp_path / "training" / f"{name}.pt"), 90, "", 0.5, 5, run.generator(0, "study"))
+                  for name in ("best", "checkpoint"))
+    assert content["best"]["step"] < content["result"]["steps"]
+    assert content["temperatures"][0]["samples"] == best != last
+
+
 def test_a_second_call_trains_nothing_and_finds_the_same(studied, call, monkeypatch):
     before = contents(studied)
     monkeypatch.setattr(train_text, "cross_entropy", None)  # one update would fail

@@ -170,6 +170,8 @@ def text_claims(r):
         return np.array([row[column] for name in ("text", "text_best")
                          for row in tables.chosen(r[f"{name}_beams.csv"], method=method)])
 
+    repetition = {name: [np.mean([row["distinct"] for row in tables.chosen(r[f"{name}_beams.csv"], method=method)])
+                         for method in ("greedy", "5 beams", "10 beams")] for name in ("text", "text_best")}
     one, two, greedy, book = (sampled("known words", *where) for where in (
         (1, ), (2, ), (None, ), (None, "held-out text")))
     return {
@@ -184,17 +186,15 @@ def text_claims(r):
         "greedy-loops": sampled("loops", None)["low"] == 1 and sampled("loops", None, name="text_best")["largest"] == 0
         and sampled("distinct 5-grams", None, name="text_best")["high"] < sampled(
             "distinct 5-grams", None, "held-out text")["low"] - 0.3,
-        "words-against-temperature": one["high"] < book["low"] and two["mean"] > book["mean"]
-        and greedy["low"] > book["high"],
+        "words-against-temperature": one["high"] < book["low"] < two["low"] < book["high"] < greedy["low"],
         "no-copies": all(sampled("longest copy", 1, name=name)["high"] < sampled("longest copy", None, "held-out text")[
             "low"] for name in ("text", "text_best")),
         "context-helps": abs(context("text", 10) - context("text", 500)) < 0.005
-        and context("text_best", 10) - 0.05 > context("text_best", 30) > context("text_best", 100) + 0.01
-        and all(context("text_best", k) > context("text", k) for k in (1, 2)),
+        and context("text_best", 10) - 0.05 > context("text_best", 30) > context("text_best", 100) + 0.01,
         "beams-gain": (beams("log_probability", "10 beams") > beams("log_probability", "greedy")).mean() > 0.9,
         "people-are-unlikely": (beams("log_probability", "held-out text") < beams("log_probability", "10 beams")
                                 ).mean() > 0.9,
-        "beams-are-richer": beams("distinct", "10 beams").mean() > beams("distinct", "greedy").mean() + 0.05,
+        "beams-and-repetition": all(np.diff(repetition["text"]) > 0) and np.diff(repetition["text_best"])[0] < 0,
         "updates-differ": (r["graph_2019.json"]["updates"], r["graph_2020.json"]["updates"]) == (3, 4),
     }
 
@@ -223,13 +223,13 @@ def test_the_readme_says_what_is_reached(results):
         ("latch_longest.csv", "RNN"), ("lengths.csv", "RNN"), ("latch.csv", "LSTM"), ("longer.csv", "LSTM"),
         ("latch.csv", "PeepLSTM")])
     large, small = (results[f"{name}.json"]["best"]["bits_per_character"] for name in ("text_best", "text"))
-    counting = min(row["held_out_bits"] for row in results["ngram.csv"] if row["model"].endswith("gram"))
+    counting = {row["model"]: row["held_out_bits"] for row in results["ngram.csv"]}
     text = (build.REPORT.parent / "README.md").read_text(encoding="utf-8")
     for words in (f"T = {RNN:,} in {seeds} of {seeds} seeds (latch); {without} in {n} of {n} without",
                   f"T = {LSTM:,} in {m} of {m} (latch); {chrono} in {k} of {k} (chrono biases)",
                   f"T = {peephole:,} in {l} of {l} (latch)",
                   f"{large:.2f} bits per held-out character, {small:.2f} at the course's size, "
-                  f"{counting:.2f} by counting"):
+                  f"{counting['5-gram']:.2f} by a 5-gram, {counting['bz2']:.2f} by bz2"):
         assert words in text
 
 
