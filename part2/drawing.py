@@ -27,8 +27,8 @@ def learning_curves(runs, path, sources=(), baselines=()):
         panels[0].axhline(bits * math.log(2), color=style.GREY, linewidth=0.8, linestyle="--")
         panels[0].text(1, bits * math.log(2), name, fontsize=6, ha="right", va=side,
                        transform=panels[0].get_yaxis_transform())
-    panels[0].set(xlabel="update", ylabel="cross-entropy (nats)")
-    panels[1].set(xlabel="update", ylabel="next-character accuracy")
+    panels[0].set(xlabel="update", ylabel="loss (nats)")
+    panels[1].set(xlabel="update", ylabel="accuracy")
     panels[0].secondary_yaxis("right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2))
                               ).set_ylabel("bits")
     if len(colors) > 1:
