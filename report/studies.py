@@ -306,7 +306,7 @@ FULL = [  # what the report needs most comes first
                "--palindrome_lengths 10 --train_steps 500"),
     SweepStudy("Baum-Sweet sequences of the 2020 edition",
                {"baum_sweet.csv": "results.csv", "baum_sweet_curves.csv": "curves.csv"},
-               "part1.sweep --preset 2020A --palindrome_lengths 6 --train_steps 1500"),
+               "part1.sweep --preset 2020A"),
     SweepStudy("random combinations of the 2020 edition",
                {"combinations.csv": "results.csv", "combinations_curves.csv": "curves.csv"},
                "part1.sweep --preset 2020B --palindrome_lengths 5 6 10 15"),

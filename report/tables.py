@@ -21,29 +21,12 @@ SWEEPS = {"official": "official.csv", "naive": "naive.csv", "Adam": "adam.csv", 
 LENGTHS = (5, 10, 15, 20, 30, 50, 100, 300, 1000, 10_000, 100_000)  # columns of the table
 GRADIENTS = {"untrained": "gradients.csv", "tuned": "gradients_tuned.csv", "trained": "gradients_trained.csv"}
 TEXTS = {"Grimm": ("text", "text_seed43", "text_seed44"), "Grimm, best": ("text_best",), "Darwin": ("text_second",)}
-REQUIRED = (*SWEEPS.values(), *GRADIENTS.values(), *(f"{name}.json" for names in TEXTS.values() for name in names),
-            "text_curves.csv", "text_best_curves.csv", "text_settings.csv", "text_settings_curves.csv",
-            *(f"{name}_{table}.csv" for name in WRITERS for table in ("samples", "context", "beams")),
-            "longer.csv", "trained.csv", "binary.csv",
-            "binary_curves.csv", "ablations.csv", "ablations_curves.csv", "optimizers.csv", "rates_lstm.csv",
-            "rates_chrono.csv", "corrected.csv", "latch_longest.csv", "trained_latch.csv", "traces.csv",
-            "directions.csv", "states.csv", "states_trained.csv", "beyond.csv", "beyond_latch.csv",
-            "ngram.csv", "baum_sweet.csv", "baum_sweet_curves.csv", "combinations.csv", "combinations_curves.csv",
-            "benchmark_part1.csv", "graph_2019.json", "graph_2020.json")
 SHARE = 0.8  # a length is solved when this share of the seeds reaches the accuracy SOLVED: 4 of 5
 TASKS = {"binary": "binary palindromes", "ablations": "peephole LSTM", "baum_sweet": "Baum--Sweet",
          "combinations": "combinations"}  # of 2020: the titles of their sweeps
 EARLY = 500  # updates of the tasks of 2020 in which networks are compared
 MARK = "% Written by report/tables.py from the results; changes here are lost.\n"
 LINE = 92  # characters of a sample that fit in a line
-
-
-def load(folder):
-    """The results that the report shows, a dict from file names to rows or content; `InputError` if one is missing."""
-    if missing := [name for name in REQUIRED if not (folder / name).exists()]:
-        raise cli.InputError(f"{files.display(folder)} lacks {', '.join(missing)}, which the report needs; "
-                             "python -m report.reproduce --preset full makes them")
-    return {name: read_result(folder / name) for name in REQUIRED}
 
 
 def grouped(rows, column):
@@ -192,7 +175,7 @@ def unsettled_numbers(*curves):
             "unsettled/output": early("OutputPeepLSTM")}
 
 
-def setting_numbers(optimizers, rates, ablations, baum_sweet, binary, curves):
+def setting_numbers(optimizers, rates, ablations, binary, curves):
     def windows(T):
         """How many rates let all seeds learn, for each optimizer."""
         counts = {method: sum(len(there(runs)) == len(runs) for runs in grouped(own, "learning_rate").values())
@@ -204,7 +187,7 @@ def setting_numbers(optimizers, rates, ablations, baum_sweet, binary, curves):
             "binary/entropy": number(label_entropy(0), 3), "binary/context": number(label_entropy(3), 3),
             "optimizers/limit": setting(optimizers, "train_steps"),
             "rates/limit": setting(rates, "train_steps"), "ablations/limit": setting(ablations, "train_steps"),
-            "baum/limit": setting(baum_sweet, "train_steps"), "early": EARLY,
+            "early": EARLY,
             "binary/seeds": setting(binary, "seed"), "binary/limit": setting(binary, "train_steps"),
             "binary/rate": setting(binary, "learning_rate"), "binary/hidden": setting(binary, "num_hidden"),
             "binary/batch": setting(binary, "batch_size"), "binary/test": setting(binary, "eval_size")}
@@ -407,21 +390,31 @@ def temperature(row):
     return "greedy" if row["temperature"] is None else rf"$\tau = {row['temperature']:g}$"
 
 
-def text_tables(text, best):
-    """What the text models write: at three stages and at each temperature, after prompts, and by search."""
-    def temperatures(content, number):
-        return [(temperature(row), row["samples"][:number]) for row in content["temperatures"]]
+def temperatures(content, number):
+    """The first samples at each temperature, with their temperature."""
+    return [(temperature(row), row["samples"][:number]) for row in content["temperatures"]]
 
-    def endings(content):
-        return [("", [row["greedy"][:LINE], row["temperature 2"][:LINE]]) for row in content["sentences"]]
 
-    return {
-        "text_stages.tex": samples(((number(stage["update"]), stage["samples"][:3]) for stage in text["stages"]),
-                                   bar_after=text["settings"]["seq_length"]),
-        "text_temperatures.tex": samples(temperatures(text, 1)),
-        "text_sentences.tex": samples(endings(text) + endings(best)),
-        "text_best.tex": samples([*temperatures(best, 2), *(
-            (rf"{row['beam_size']}: ${row['log_probability']:.1f}$", [row["text"][:LINE]]) for row in best["beams"])])}
+def stages_table(text):
+    """Greedy samples at three stages of the training."""
+    return samples(((number(stage["update"]), stage["samples"][:3]) for stage in text["stages"]),
+                   bar_after=text["settings"]["seq_length"])
+
+
+def temperatures_table(text):
+    return samples(temperatures(text, 1))
+
+
+def sentences_table(*models):
+    """How prompts go on, greedily and at tau = 2."""
+    return samples(("", [row["greedy"][:LINE], row["temperature 2"][:LINE]])
+                   for model in models for row in model["sentences"])
+
+
+def best_table(best):
+    """What the best model writes at each temperature, and what beams find."""
+    return samples([*temperatures(best, 2), *(
+        (rf"{row['beam_size']}: ${row['log_probability']:.1f}$", [row["text"][:LINE]]) for row in best["beams"])])
 
 
 def text_numbers(text, curve, best, ngram):
@@ -512,45 +505,67 @@ def graph_numbers(one, two):
     }
 
 
-# All of it
+# All of it: functions, and the results that each takes
+
+NUMBERS = (
+    (length_numbers, "longer.csv", "latch_longest.csv", *SWEEPS.values()),
+    (setting_numbers, "optimizers.csv", "rates_lstm.csv", "ablations.csv", "binary.csv", "binary_curves.csv"),
+    (inside_numbers, "traces.csv", "directions.csv", "states.csv", "optimizers.csv", "rates_lstm.csv",
+     "rates_chrono.csv"),
+    (unsettled_numbers, "binary_curves.csv", "ablations_curves.csv"),
+    (trained_numbers, "states.csv", "states_trained.csv", "beyond.csv"),
+    (gradient_numbers, *GRADIENTS.values()),
+    (text_numbers, "text.json", "text_curves.csv", "text_best.json", "ngram.csv"),
+    (measure_numbers, "text_samples.csv", "text_best_samples.csv", "text_context.csv", "text_best_context.csv"),
+    (beam_numbers, *(f"{name}_beams.csv" for name in WRITERS)),
+    (graph_numbers, "graph_2019.json", "graph_2020.json"),
+)
+TABLES = {
+    "horizon.tex": (horizon_table, "latch_longest.csv", *SWEEPS.values()),
+    "optimizers.tex": (optimizer_table, "optimizers.csv", "rates_lstm.csv", "rates_chrono.csv"),
+    "inside.tex": (inside_table, "directions.csv", "states.csv", "states_trained.csv"),
+    "beyond.tex": (beyond_table, "beyond.csv", "beyond_latch.csv"),
+    "groups.tex": (curves_table, *(f"{name}{end}" for name in TASKS for end in (".csv", "_curves.csv"))),
+    "text_books.tex": (books_table, *(f"{name}.json" for names in TEXTS.values() for name in names)),
+    "text_settings.tex": (settings_table, "text.json", "text_best.json", "text_settings.csv"),
+    "text_counting.tex": (counting_table, "ngram.csv"),
+    "text_beams.tex": (beams_table, *(f"{name}_beams.csv" for name in WRITERS)),
+    "text_stages.tex": (stages_table, "text.json"), "text_temperatures.tex": (temperatures_table, "text.json"),
+    "text_sentences.tex": (sentences_table, "text.json", "text_best.json"),
+    "text_best.tex": (best_table, "text_best.json"),
+    "graph_2019.tex": (matrix, "graph_2019.json"), "graph_2020.tex": (matrix, "graph_2020.json"),
+}
+REQUIRED = tuple(dict.fromkeys([
+    *(name for _, *names in (*NUMBERS, *TABLES.values()) for name in names),
+    "benchmark_part1.csv", "corrected.csv", "trained.csv", "trained_latch.csv", "text_best_curves.csv",
+    "text_settings_curves.csv"]))
+
+
+def load(folder):
+    """The results that the report shows, a dict from file names to rows or content; `InputError` if one is missing."""
+    if missing := [name for name in REQUIRED if not (folder / name).exists()]:
+        raise cli.InputError(f"{files.display(folder)} lacks {', '.join(missing)}, which the report needs; "
+                             "python -m report.reproduce --preset full makes them")
+    return {name: read_result(folder / name) for name in REQUIRED}
+
+
+def made(results, function, *names):
+    """What `function` makes of the results `names`."""
+    with making("the report", names):
+        return function(*(results[name] for name in names))
+
+
+def definitions(numbers):
+    """The LaTeX that defines `numbers`, a dict by key."""
+    return "".join(f"\\setval{{{key}}}{{{value if isinstance(value, str) else number(value)}}}\n"
+                   for key, value in numbers.items())
+
 
 def generate(results):
     """All generated files from `load`ed results: a dict from file names to LaTeX."""
-    def made(function, *names):
-        with making("the report", names):
-            return function(*(results[name] for name in names))
-
-    sweeps, gradients = SWEEPS.values(), GRADIENTS.values()
-    numbers = {**made(length_numbers, "longer.csv", "latch_longest.csv", *sweeps),
-               **made(setting_numbers, "optimizers.csv", "rates_lstm.csv", "ablations.csv", "baum_sweet.csv",
-                      "binary.csv", "binary_curves.csv"),
-               **made(inside_numbers, "traces.csv", "directions.csv", "states.csv", "optimizers.csv", "rates_lstm.csv",
-                      "rates_chrono.csv"),
-               **made(unsettled_numbers, "binary_curves.csv", "ablations_curves.csv"),
-               **made(trained_numbers, "states.csv", "states_trained.csv", "beyond.csv"),
-               **time_numbers(results),
-               **made(gradient_numbers, *gradients),
-               **made(text_numbers, "text.json", "text_curves.csv", "text_best.json", "ngram.csv"),
-               **made(measure_numbers, "text_samples.csv", "text_best_samples.csv", "text_context.csv",
-                      "text_best_context.csv"),
-               **made(beam_numbers, *(f"{name}_beams.csv" for name in WRITERS)),
-               **made(graph_numbers, "graph_2019.json", "graph_2020.json")}
-    contents = {
-        "numbers.tex": "".join(f"\\setval{{{key}}}{{{value if isinstance(value, str) else number(value)}}}\n"
-                               for key, value in numbers.items()),
-        "horizon.tex": made(horizon_table, "latch_longest.csv", *sweeps),
-        "optimizers.tex": made(optimizer_table, "optimizers.csv", "rates_lstm.csv", "rates_chrono.csv"),
-        "inside.tex": made(inside_table, "directions.csv", "states.csv", "states_trained.csv"),
-        "beyond.tex": made(beyond_table, "beyond.csv", "beyond_latch.csv"),
-        "groups.tex": made(curves_table, *(
-            f"{name}{end}" for name in TASKS for end in (".csv", "_curves.csv"))),
-        "text_books.tex": made(books_table, *(f"{name}.json" for names in TEXTS.values() for name in names)),
-        "text_settings.tex": made(settings_table, "text.json", "text_best.json", "text_settings.csv"),
-        "text_counting.tex": made(counting_table, "ngram.csv"),
-        "text_beams.tex": made(beams_table, *(f"{name}_beams.csv" for name in WRITERS)),
-        **made(text_tables, "text.json", "text_best.json"),
-        "graph_2019.tex": made(matrix, "graph_2019.json"), "graph_2020.tex": made(matrix, "graph_2020.json"),
-    }
+    contents = {"numbers.tex": "".join(definitions(made(results, *about)) for about in NUMBERS)
+                + definitions(time_numbers(results)),
+                **{name: made(results, *about) for name, about in TABLES.items()}}
     return {name: MARK + content for name, content in contents.items()}
 
 

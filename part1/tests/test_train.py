@@ -184,8 +184,9 @@ def test_it_stops_at_the_second_evaluation_in_a_row_that_reaches_the_target(accu
 
 @pytest.mark.parametrize("flags", [
     ["--model_type", "RNN"],  # the assignment's own setting
-    *(["--model_type", name, "--input_dim", 10, "--num_hidden", 64,
-       *(["--forget_bias", "chrono"] if "f" in model.gates else [])] for name, model in train.MODELS.items())])
+    *(["--model_type", name, "--input_dim", 10, "--num_hidden", 64, *bias]  # and every network of both editions
+      for name, bias in {"RNN": [], "LSTM": ["--forget_bias", "chrono"], "PeepLSTM": ["--forget_bias", "chrono"],
+                         "GRU": [], "BiLSTM": ["--forget_bias", "chrono"]}.items())])
 def test_palindromes_of_length_five_are_learned(flags, tmp_path):
     result = in_process(*flags, "--input_length", 4, "--train_steps", 3000, "--eval_every", 100, "--eval_size", 2000,
                         "--target_accuracy", 0.99, "--device", "cpu", "--output", tmp_path / "run")

@@ -1,6 +1,6 @@
 """Fixtures of the report's tests: scripts called in this process, and made-up results of the quick preset."""
 from part1 import files
-from part1.tests.conftest import call  # noqa: F401 (a fixture)
+from part1.tests.conftest import benchmark_here, call  # noqa: F401 (fixtures)
 from report.studies import GRAPHS
 
 NASTY = ("\\ { } $ & # _ % ~ ^ ' ` \" < > | -- ,, !` ?` “curly” ‘quotes’ – — … é ñ ç ß æ Ø £ \u00a0[x]\n\n  * Ω\t"

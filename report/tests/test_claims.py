@@ -94,12 +94,15 @@ def binary_claims(r):
     late, *others = sorted(runs[20], key=lambda row: row["accuracy"])
     ablated = {model: list(grouped(rows, "seed").values())
                for model, rows in grouped(r["ablations_curves.csv"], "model_type").items()}
-    sixes = tables.chosen(r["baum_sweet.csv"] + r["combinations.csv"], palindrome_length=6)
+    baum_sweet, combinations = cells(r["baum_sweet.csv"]), cells(r["combinations.csv"])
     return {
         "sigmoid-slows": max(map(tables.unsettled, ablated["TanhPeepLSTM"])) <= max(map(tables.unsettled, LSTM))
         and min(map(tables.unsettled, ablated["RecurrentPeepLSTM"] + ablated["OutputPeepLSTM"]))
         >= min(map(tables.unsettled, peephole)),
-        "groups-sanity": right(sixes) and {row["model_type"] for row in sixes} == {"LSTM", "GRU", "BiLSTM"},
+        "groups-sanity": right(r["baum_sweet.csv"] + r["combinations.csv"])
+        and all(set(baum_sweet[model]) == {4, 5, 6} for model in ("LSTM", "GRU"))
+        and all(set(combinations[model]) == {5, 6, 10, 15} for model in ("LSTM", "BiLSTM"))
+        and {row["train_steps"] for row in r["baum_sweet.csv"]} == {3000},
         "binary-plateau": np.mean(early) < 0.72 and right([curve[-1] for curve in LSTM]),
         "short-context": all(0.595 < row["eval_loss"] < 0.62 and row["accuracy"] < 0.7 for row in plateau),
         "one-is-late": 0.8 < late["best_accuracy"] < 0.95 and right(others + runs[10]),

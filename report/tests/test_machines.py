@@ -64,12 +64,8 @@ def test_the_main_jobs_run_without_what_windows_lacks(tmp_path):
     assert "All 2 studies are done" in (clone / "quick" / "index.html").read_text()
 
 
-def test_the_peak_memory_is_left_out_where_python_cannot_tell_it(tmp_path, call, monkeypatch):
+def test_the_peak_memory_is_left_out_where_python_cannot_tell_it(tmp_path, call, benchmark_here, monkeypatch):
     monkeypatch.setattr(benchmark, "resource", None)
-    monkeypatch.setattr(benchmark, "in_new_processes", lambda function, config, jobs, spins=1000: [
-        function(config, *job) for job in jobs])
-    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
-    monkeypatch.setenv("PATH", "")  # hides the compiler
     flags = "--models RNN --lengths 4 --threads 1 --repeats 1 --num_hidden 3 --batch_size 4 --output"
     assert call(benchmark, *flags.split(), tmp_path)[::2] == (0, "")
     assert {path.stem for path in tmp_path.iterdir()} == {"benchmark", "data"}

@@ -75,11 +75,18 @@ def test_a_damaged_result_is_refused_by_name_or_harmless(name, good, tmp_path, r
     contents = [damaged.encode() for damaged in draw.sample(damages, 20)]
     contents += [b"", b"\n", b"null", b"[" * 10**5, b"\x89PNG\r\n\x1a\n\0", text.encode("utf-16")]
     contents += [text.encode()[:draw.randrange(len(text))] for _ in range(4)]
+    made_of_it, numbers_of_it = ([about for about in abouts if name in about]
+                                 for abouts in (tables.TABLES.values(), tables.NUMBERS))
     accepted = []
     for content in contents:
         (tmp_path / name).write_bytes(content)
         try:
-            tables.generate(good | {name: read_result(tmp_path / name)})
+            results = good | {name: read_result(tmp_path / name)}
+            for about in made_of_it:
+                tables.made(results, *about)
+            for about in numbers_of_it:
+                tables.definitions(tables.made(results, *about))
+            tables.definitions(tables.time_numbers(results))
             accepted.append(content)
         except InputError as error:
             assert name in str(error)
