@@ -99,7 +99,7 @@ def seeds_and_mean(axes, rows, name, color, label):
 
 
 def learning_curves(curves, chances, path, sources=(), entropies=()):
-    """Draw accuracy and loss on the evaluation set against updates, a column per length: each seed, and their mean.
+    """Draw accuracy and loss on the evaluation set against updates (logarithmic), a column per length: each seed, mean.
 
     With a single length the two are side by side. `chances` are the accuracies of guessing, one for each length,
     one for all or none; `entropies` are pairs (nats, label). All are drawn as lines across.
@@ -120,9 +120,9 @@ def learning_curves(curves, chances, path, sources=(), entropies=()):
         for (nats, label), line in zip(entropies, ("--", ":")):
             lower.axhline(nats, color=style.GREY, linestyle=line, linewidth=1, label=label)
         upper.set(title=f"$L={length}$", ylim=(None, 1.02))
-        lower.set(xlabel="update", ylim=(0, None))
+        lower.set(xlabel="update", xscale="log", ylim=(0, None))
         if len(lengths) == 1:
-            upper.set(xlabel="update")
+            upper.set(xlabel="update", xscale="log")
     panels[0, 0].set(ylabel="accuracy")
     panels[1, 0].set(ylabel="cross-entropy (nats)")
     lines = {line.get_label(): line for axes in panels[:, 0] for line in axes.get_lines()
