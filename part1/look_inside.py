@@ -7,7 +7,7 @@ Writes into `--output`:
 * `traces.csv`: what each optimizer does to a network in its first updates: how far the recurrent weights have moved,
   ||W - W_0||_2, their largest singular value sigma_1, the mean slope 1 - y^2 of the tanh units y, the share of units
   that keep their sign from the first input to the last, and whether the first digit is `readable` from h(T): the
-  accuracy of a linear output fitted to the states as they are. Of the naive networks, and of LSTMs at a high rate;
+  accuracy of a linear output fitted to the standardized states. Of the naive networks, and of LSTMs at a high rate;
 * `directions.csv`: the singular values of the Jacobians dh(T)/dh(t) and dh(T)/dc(t): how many directions in which the
   state at t could differ still make a difference at T;
 * `states.csv`: sigma_1 and the mean slope as above; the factor by which mean-field theory expects a step back to scale
@@ -65,17 +65,20 @@ def keep_sign(units):
 
 @torch.no_grad()
 def readable(model, data, seed):
-    """Share of 500 palindromes whose label a linear output finds in h(T) when fitted (ridge regression) to 1000 others.
+    """Share of 500 palindromes whose label a linear output finds in h(T) when fitted to 1000 others.
 
-    It tells whether a memory is there, even where the network's own output has not learned to read it.
+    It tells whether a memory is there, even where the network's own output has not learned to read it. The fit is ridge
+    regression on standardized units, so that the scale of h does not count: an untrained LSTM's is a hundredth of an
+    RNN's.
     """
     digits, labels = data.batch(1500, run.generator(seed, "readout data"))
     for h, *_ in model.states(digits):
         pass
-    h = torch.cat([h, torch.ones_like(h[:, :1])], dim=1).double()
-    fit, targets = h[:1000], one_hot(labels[:1000]).double()
-    W = torch.linalg.solve(fit.T @ fit + torch.eye(h.shape[1]), fit.T @ targets)
-    return ((h[1000:] @ W).argmax(dim=1) == labels[1000:]).double().mean().item()
+    h, targets = h.double(), one_hot(labels, data.num_classes).double()
+    h = (h - h[:1000].mean(dim=0)) / h[:1000].std(dim=0).clamp(min=1e-12)
+    fit, shares = h[:1000], targets[:1000].mean(dim=0)
+    W = torch.linalg.solve(fit.T @ fit + torch.eye(h.shape[1]), fit.T @ (targets[:1000] - shares))
+    return ((h[1000:] @ W + shares).argmax(dim=1) == labels[1000:]).double().mean().item()
 
 
 def trace(flags, updates):

@@ -42,7 +42,8 @@ def measures(samples, context, path, sources=()):
     A panel for each measure of the samples against tau, bars for the 95 % interval of the mean, crosses for the largest
     value, grey or dashes for the held-out text; and a panel for the bits after a context, bars for standard errors.
     """
-    names = list(dict.fromkeys(row["measure"] for rows in samples.values() for row in rows))
+    names = [name for name in dict.fromkeys(row["measure"] for rows in samples.values() for row in rows)
+             if name != "period"]  # of the loops, whose share is drawn
     taus = list(dict.fromkeys(row["temperature"] for rows in samples.values() for row in rows
                               if row["source"] == "samples"))
     figure, axes = plt.subplots(2, 3, figsize=(style.WIDTH, 2.2))

@@ -25,7 +25,7 @@ from part1 import cli, files, run, style
 from part1.cli import InputError
 from part2 import drawing, train_text
 from part2.generate import beam_search, generate, load
-from part2.texts import PERIOD, distinct, known_words, longest_copies, loops, words
+from part2.texts import distinct, known_words, longest_copies, period, words
 
 TEMPERATURES = (0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 4.0, None)  # None: greedy, of which a text is its first character's
 CONTEXTS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500)
@@ -49,7 +49,8 @@ def surprise(model, vocabulary, texts, context=1):
 MEASURES = {  # name: what it is
     "known words": "share of the words that occur in the training text",
     "distinct 5-grams": "share of different ones among the sequences of 5 characters",
-    "loops": "share of the texts that end in a loop",
+    "loops": "share of the texts that end in a loop, of at most a third of their length",
+    "period": "characters of that loop",
     "longest copy": "characters of the longest piece that stands in the training text",
     "bits": "bits per character under the model",
 }
@@ -57,10 +58,10 @@ MEASURES = {  # name: what it is
 
 def measures(model, vocabulary, texts, book):
     """The `MEASURES` of each of `texts`: {name: float64 (texts,)}; `book` is the training text, a str."""
-    known = set(words(book))
+    known, periods = set(words(book)), np.array([period(text) for text in texts])
     return dict(zip(MEASURES, (
         np.array([known_words(text, known) for text in texts]), np.array([distinct(text) for text in texts]),
-        np.array([loops(text) for text in texts], dtype=float), longest_copies(texts, book).astype(float),
+        np.isfinite(periods).astype(float), periods, longest_copies(texts, book).astype(float),
         surprise(model, vocabulary, texts).mean(axis=1))))
 
 
@@ -89,17 +90,23 @@ def sample_rows(model, vocabulary, book, held_out, number, length, seed):
 def context_rows(model, vocabulary, held_out, positions):
     """Rows of `context.csv`: bits of the same evenly spaced characters, each after exactly so many characters.
 
-    The standard error is that of the mean over positions; as these are the same for all contexts, differences between
-    two contexts are known better than that.
+    `gain` is how many bits fewer these are than after the shorter context in the row before. Standard errors are those
+    of means over the positions.
     """
+    def error(values):
+        return values.std(ddof=1) / len(values)**0.5
+
     longest = max((k for k in CONTEXTS if 2 * k <= len(held_out)), default=0)
     places = np.unique(np.linspace(longest, len(held_out) - 1, positions).astype(int))
+    before = None
     for context in CONTEXTS:
         if context <= longest:
             texts = [held_out[place - context:place + 1] for place in places]
             bits = surprise(model, vocabulary, texts, context)[:, 0]
-            yield {"context": context, "positions": len(bits), "bits": bits.mean(),
-                   "standard_error": bits.std(ddof=1) / len(bits)**0.5}
+            gain = None if before is None else before - bits
+            yield {"context": context, "positions": len(bits), "bits": bits.mean(), "standard_error": error(bits),
+                   "gain": gain if gain is None else gain.mean(), "gain_error": gain if gain is None else error(gain)}
+            before = bits
 
 
 def agreement(text, true):
@@ -151,7 +158,7 @@ def parse_args(argv=None):
     add("--checkpoint", type=cli.path, required=True, help="checkpoint.pt or best.pt of a run of part2.train_text")
     add("--txt_file", type=train_text.book_path, help="the text of the run, where it is elsewhere now")
     add("--num_samples", type=cli.positive_int, default=200, help="texts for each temperature")
-    add("--length", type=cli.number(int, at_least=2 * PERIOD), default=1000, help="characters of each")
+    add("--length", type=cli.number(int, at_least=50), default=1000, help="characters of each")
     add("--positions", type=cli.number(int, at_least=2), default=2000, help="held-out characters for each context")
     add("--prompts", type=cli.positive_int, default=20, help="prompts from held-out text, for beam search")
     add("--continuation", type=cli.number(int, at_least=5), default=100, help="characters to write after each prompt")

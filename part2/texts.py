@@ -3,7 +3,6 @@ import re
 
 import numpy as np
 
-PERIOD = 100  # characters; the longest loop that is looked for
 WORD = re.compile(r"[^\W\d_]+(?=[\W\d_])")  # letters, and something else after them: a word that is cut off is none
 
 
@@ -24,9 +23,11 @@ def distinct(text, n=5):
     return len(set(pieces)) / len(pieces)
 
 
-def loops(text):
-    """Whether `text` ends in a loop: its last `PERIOD` characters stand also p earlier, for a p of at most `PERIOD`."""
-    return any(text[-PERIOD:] == text[-PERIOD - p:-p] for p in range(1, PERIOD + 1))
+def period(text):
+    """Characters of the loop in which `text` ends: the least p for which its last third stands also p earlier; NaN if
+    there is no p of at most a third."""
+    third = len(text) // 3
+    return next((p for p in range(1, third + 1) if text[-third:] == text[-third - p:-p]), np.nan)
 
 
 def longest_copies(texts, book):

@@ -34,14 +34,14 @@ LOOKS = {"course's defaults": (style.GREY, "s"), "naive": (style.VERMILION, "v")
 def horizon(sources, path):
     """The share of seeds that solve palindromes of length T, and the updates that takes: a column for each network.
 
-    Each setting has a lane of its own, in which the share goes from 0 to 1.
+    Each setting has a lane of its own, in which the share goes from 0 to 1; dots are the accuracies of the seeds.
     """
-    curves = {}  # by network and setting, for each T the updates of the seeds, None for one that fails
+    curves = {}  # by network and setting, for each T the accuracy of each seed, and its updates if it solves T
     for source in sources:
         for row in read_result(source):
             curve = curves.setdefault((row["model_type"], SETTINGS[source.name]), {})
             curve.setdefault(row["palindrome_length"], []).append(
-                row["steps"] if row["accuracy"] >= drawing.SOLVED else None)
+                (row["accuracy"], row["steps"] if row["accuracy"] >= drawing.SOLVED else None))
     models, names = (list(dict.fromkeys(key[k] for key in curves)) for k in (0, 1))
     lanes = {name: 1.25 * lane for lane, name in enumerate([name for name in LOOKS if name in names][::-1])}
     figure, panels = plt.subplots(2, len(models), sharex=True, sharey="row", squeeze=False,
@@ -50,7 +50,9 @@ def horizon(sources, path):
         color, marker = LOOKS[name]
         upper, lower = panels[:, models.index(model)]
         T = np.array(sorted(curve))
-        solved = [[steps for steps in curve[length] if steps is not None] for length in T]
+        solved = [[steps for _, steps in curve[length] if steps is not None] for length in T]
+        upper.scatter(*zip(*((length, lanes[name] + accuracy) for length in T for accuracy, _ in curve[length])),
+                      s=2, color="black", alpha=0.4, linewidths=0, zorder=3)
         share = np.array([len(steps) / len(curve[length]) for steps, length in zip(solved, T)])
         interval = np.array([drawing.wilson(len(steps), len(curve[length])) for steps, length in zip(solved, T)]).T
         look = {"color": color, "marker": marker, "markersize": 3.5, "elinewidth": 0.6}
@@ -79,7 +81,7 @@ def traces(sources, path):
     panels = [("RNN", "moved", r"RNN: $\Vert W_{hh} - W_{hh}^{(0)}\Vert_2$"),
               ("RNN", "slope", r"RNN: mean of $\tanh'$"), ("RNN", "readable", "RNN: readable"),
               ("LSTM", "readable", "LSTM: readable")]
-    figure, all_axes = plt.subplots(1, len(panels), figsize=(style.WIDTH, 1.5))
+    figure, all_axes = plt.subplots(1, len(panels), figsize=(style.WIDTH, 1.4))
     for axes, (model, name, title) in zip(all_axes, panels):
         own = [row for row in rows
                if row["model_type"] == model and (row["learning_rate"] == high) == (model == "LSTM")]
@@ -116,7 +118,7 @@ def gradients(sources, path):
               "gradients_trained.csv": "tuned, trained"}
     studies = {titles[source.name]: [row for row in read_result(source)
                                      if row["input"] == "one-hot" or row["state"] == "h"] for source in sources}
-    return drawing.gradients(studies, path, sources, height=1.8)
+    return drawing.gradients(studies, path, sources, height=1.7)
 
 
 def text(sources, path):
@@ -154,7 +156,7 @@ def graphs(sources, path):
     """How the information of node C spreads over the example graphs: a row for each edition, a panel per update."""
     editions = [read_result(source) for source in sources]
     figure, panels = plt.subplots(len(editions), max(len(edition["path"]) for edition in editions), squeeze=False,
-                                  figsize=(style.WIDTH, 0.1 + 0.66 * len(editions)))
+                                  figsize=(style.WIDTH, 0.1 + 0.58 * len(editions)))
     for axes in panels.flat:
         axes.set(xlim=(-0.35, 3.35), ylim=(-0.35, 1.35), aspect="equal")
         axes.axis("off")

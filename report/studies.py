@@ -25,8 +25,9 @@ from report.results import read_result
 OPTIMIZERS = {"SGD with momentum": {"optimizer": "sgd"}} | look_inside.OPTIMIZERS  # flags of `part1.train`
 
 # The flags in which the settings of text models differ.
-SETTING = ("lstm_num_hidden", "seq_length", "batch_size", "learning_rate", "schedule", "carry_state",
-           "dropout_keep_prob", "recurrent_keep_prob", "weight_decay", "train_steps")
+SETTING = ("lstm_num_hidden", "seq_length", "batch_size", "learning_rate", "schedule", "learning_rate_step",
+           "learning_rate_decay", "carry_state", "dropout_keep_prob", "recurrent_keep_prob", "weight_decay",
+           "train_steps")
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,8 @@ FULL = [  # what the report needs most comes first
                        "part1.grads_over_time"),
     Study("a look inside the networks", {f"{name}.csv": f"{name}.csv" for name in ("traces", "directions", "states")},
           "part1.look_inside"),
+    Study("what untrained networks keep of five digits", {"states_short.csv": "states.csv"},
+          "part1.look_inside --palindrome_length 5 --updates 0 --high_rate_updates 0"),
     text("text", "Grimm at the course's settings", COURSE, GRIMM, "grimms", kind=MeasuredTextStudy),
     Study("n-grams and compressors on Grimm", {"ngram.csv": "ngram.csv"},
           shlex.join(["part2.ngram", "--txt_file", str(download.BOOKS / download.find("grimms").file),

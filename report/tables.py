@@ -11,6 +11,7 @@ import numpy as np
 from part1 import cli, files
 from part1.drawing import SOLVED, label_entropy
 from part1.style import model_name
+from part2.texts import distinct, period
 from report.latex import escape, number, samples, spread, tabular
 from report.results import WRITERS, making, read_result
 
@@ -43,6 +44,12 @@ def setting(rows, column):
     return ", ".join(forms.get(type(value), str)(value) for value in grouped(rows, column))
 
 
+def listing(values):
+    """Several values as text: "1, 2 and 3"."""
+    *others, last = map(str, values)
+    return f"{', '.join(others)} and {last}"
+
+
 def share(truths):
     """How many of them are true: "4 of 5"."""
     truths = list(truths)
@@ -68,6 +75,11 @@ def accuracies(rows):
 def solved(rows):
     """Whether enough of the seeds in `rows` reach `SOLVED`."""
     return sum(accuracy >= SOLVED for accuracy in accuracies(rows)) >= SHARE * len(rows)
+
+
+def right(rows):
+    """How many of the seeds reach `SOLVED`: "4 of 5"."""
+    return share(accuracy >= SOLVED for accuracy in accuracies(rows))
 
 
 def longest(lengths):
@@ -100,7 +112,11 @@ def length_numbers(longer, longest_latch, *sweeps):
         "n": n, "d": d, "batch": first["batch_size"], "clip": setting([first], "max_norm"),
         "parameters/LSTM": 4 * (n * d + n * n + n), "parameters/PeepLSTM": 4 * n * d + 3 * n * n + 4 * n,
         "official/RNN/solved": longest(official["RNN"]), "official/limit": setting(sweeps[0], "train_steps"),
+        "official/RNN/20": right(official["RNN"][20]), "official/LSTM/20": right(official["LSTM"][20]),
+        "official/test": setting(sweeps[0], "eval_size"),
+        "least/test": number(min(row["eval_size"] for rows in sweeps for row in rows)),
         "naive/LSTM/solved": longest(naive["LSTM"]), "forget/LSTM/solved": longest(forget["LSTM"]),
+        "tuned/RNN/others": right([row for row in tuned["RNN"][longest(tuned["RNN"])] if row["seed"] > 1]),
         "tuned/RNN/solved": longest(tuned["RNN"]), "tuned/LSTM/solved": longest(tuned["LSTM"]),
         "tuned/LSTM/updates": updates(tuned["LSTM"][longest(tuned["LSTM"])]),
         "latch/RNN/solved": longest(latch["RNN"]), "latch/LSTM/solved": longest(latch["LSTM"]),
@@ -108,7 +124,7 @@ def length_numbers(longer, longest_latch, *sweeps):
         "latch/longest": setting(longest_latch, "palindrome_length"), "latch/longest/seeds": len(longest_latch),
         "latch/updates": max(row["steps"] for row in sweeps[5]),
         "latch/batch": setting(sweeps[5], "batch_size"),
-        "frozen/RNN/solved": longest(frozen["RNN"]), "frozen/LSTM/accuracy": np.mean(accuracies(frozen["LSTM"][5])),
+        "frozen/RNN/solved": longest(frozen["RNN"]),
         "longer/T": setting(longer, "palindrome_length"), "longer/last": max(row["steps"] for row in longer),
     }
 
@@ -175,6 +191,13 @@ def unsettled_numbers(*curves):
             "unsettled/output": early("OutputPeepLSTM")}
 
 
+def drops(curves):
+    """Of the LSTM at L = 20, by how much the loss of each seed falls from the first evaluation to that after 800."""
+    first, later = (chosen(curves, model_type="LSTM", palindrome_length=20, step=step)
+                    for step in (curves[0]["step"], 800))
+    return [before["eval_loss"] - after["eval_loss"] for before, after in zip(first, later, strict=True)]
+
+
 def setting_numbers(optimizers, rates, ablations, binary, curves):
     def windows(T):
         """How many rates let all seeds learn, for each optimizer."""
@@ -182,8 +205,7 @@ def setting_numbers(optimizers, rates, ablations, binary, curves):
                   for method, own in grouped(chosen(optimizers, palindrome_length=T), "method").items()}
         return ", ".join(f"{method} {count}" for method, count in counts.items())
 
-    plateau = [row["eval_loss"] for row in chosen(curves, model_type="LSTM", palindrome_length=20, step=800)]
-    return {"windows/20": windows(20), "windows/30": windows(30), "binary/plateau": np.mean(plateau),
+    return {"windows/20": windows(20), "windows/30": windows(30), "binary/drop": number(np.mean(drops(curves)), 3),
             "binary/entropy": number(label_entropy(0), 3), "binary/context": number(label_entropy(3), 3),
             "optimizers/limit": setting(optimizers, "train_steps"),
             "rates/limit": setting(rates, "train_steps"), "ablations/limit": setting(ablations, "train_steps"),
@@ -285,11 +307,12 @@ def inside_numbers(traces, directions, states, optimizers, zero, chrono):
         "trace/RMSProp/moved": trace("moved", 10), "trace/RMSProp/slope": trace("slope", 10),
         "trace/corrected/moved": trace("moved", 10, "corrected RMSProp"),
         "trace/corrected/slope": trace("slope", 10, "corrected RMSProp"),
-        "trace/RMSProp/readable": trace("readable", last), "trace/last": last,
+        "trace/last": last,
         "trace/corrected/readable": trace("readable", last, "corrected RMSProp"),
         "high/rate": high, "high/sigma/start": trace("sigma_1", 0, model="LSTM"),
         "high/sigma": trace("sigma_1", 1, model="LSTM"),
-        "high/keep-sign": trace("keep_sign", 1, model="LSTM"), "high/last": high_last,
+        "high/first": trace("readable", 1, model="LSTM"), "high/last": high_last,
+        "high/corrected/first": trace("readable", 1, "corrected RMSProp", "LSTM"),
         "high/RMSProp/readable": trace("readable", high_last, model="LSTM"),
         "high/corrected/readable": trace("readable", high_last, "corrected RMSProp", "LSTM"),
         "high/RMSProp": learned(zero, method="RMSProp", learning_rate=high),
@@ -318,16 +341,26 @@ def factor(curve):
     return (curve[min(curve)] / curve[max(curve)]) ** (1 / (max(curve) - min(curve)))
 
 
-def gradient_numbers(*studies):
+def gradient_numbers(results, *studies):
     untrained, tuned, trained = map(gradient_curves, studies)
+    end, = chosen(studies[2], model_type="RNN", input="one-hot", state="h", t=1)
+    spread = end["factor"] ** (1 / max(trained["RNN", "one-hot", "h"]))  # of the factor per step
     h, c, RNN = ("LSTM", "one-hot", "h"), ("LSTM", "one-hot", "c"), ("RNN", "one-hot", "h")
     return {
         "untrained/T": max(untrained[h]) + 1, "untrained/seeds": setting(studies[0], "seeds"),
         "trained/T": max(trained[h]) + 1, "trained/seeds": setting(studies[2], "seeds"),
         "untrained/RNN/factor": factor(untrained[RNN]), "untrained/LSTM/factor": factor(untrained[h]),
-        "trained/RNN/factor": factor(trained[RNN]),
+        "trained/RNN/factor": factor(trained[RNN]), "trained/RNN/low": factor(trained[RNN]) / spread,
+        "trained/RNN/high": factor(trained[RNN]) * spread,
+        "trained/RNN/best": max(row["best_accuracy"] for row in chosen(results, model_type="RNN")),
         "untrained/LSTM/c/factor": factor(untrained[c]), "tuned/LSTM/c/factor": factor(tuned[c]),
     }
+
+
+def speed_numbers(rows):
+    """How much longer our LSTM may take than PyTorch's on two threads, as our scripts set them."""
+    ours = chosen(rows, model_type="LSTM", threads=2, GOMP_SPINCOUNT=1000)
+    return {"speed/two": number(max(row["bptt/torch"] for row in ours), 1)}
 
 
 # Part 2: text
@@ -352,13 +385,17 @@ def settings_table(text, best, tried):
     def yes(value):
         return "yes" if value else "no"
 
+    def schedule(row):
+        factor = f"{row['learning_rate_decay']:g} every {row['learning_rate_step']}"
+        return row | {"schedule": factor if row["schedule"] == "step" else row["schedule"]}
+
     names = {"lstm_num_hidden": number, "seq_length": number, "batch_size": number, "learning_rate": "{:g}".format,
              "schedule": str, "carry_state": yes, "dropout_keep_prob": "{:g}".format,
              "recurrent_keep_prob": "{:g}".format, "weight_decay": "{:g}".format, "train_steps": number,
              "step": number, "bits_per_character": "{:.3f}".format}
     course, own = ({"setting": name, **content["best"], **content["settings"]}  # "best" has the last rate, too
                    for name, content in zip(WRITERS.values(), (text, best)))
-    rows = [course, *tried, own]
+    rows = map(schedule, [course, *tried, own])
     return tabular("l" + "r" * len(names), [
         "", "units", "$T$", "batch", "rate", "schedule", "carried", "keep", "recurrent", "decay", "updates",
         "lowest after", "bits"], [[row["setting"], *(form(row[name]) for name, form in names.items())] for row in rows])
@@ -396,13 +433,19 @@ def temperatures(content, number):
 
 
 def stages_table(text):
-    """Greedy samples at three stages of the training."""
-    return samples(((number(stage["update"]), stage["samples"][:3]) for stage in text["stages"]),
+    """A greedy sample at each of three stages of the training."""
+    return samples(((number(stage["update"]), stage["samples"][:1]) for stage in text["stages"]),
                    bar_after=text["settings"]["seq_length"])
 
 
 def temperatures_table(text):
     return samples(temperatures(text, 1))
+
+
+def samples_table(text):
+    """All samples of the three stages and of each temperature."""
+    return samples([(number(stage["update"]), [sample[:LINE] for sample in stage["samples"]]) for stage in text["stages"]]
+                   + temperatures(text, None))
 
 
 def sentences_table(*models):
@@ -415,6 +458,15 @@ def best_table(best):
     """What the best model writes at each temperature, and what beams find."""
     return samples([*temperatures(best, 2), *(
         (rf"{row['beam_size']}: ${row['log_probability']:.1f}$", [row["text"][:LINE]]) for row in best["beams"])])
+
+
+def stage_numbers(*models):
+    """How many of the greedy samples of several seeds loop at each stage, and how many repeat a piece at once."""
+    stages = [[sample for stage in same for sample in stage["samples"]]
+              for same in zip(*(model["stages"] for model in models))]
+    loops = [sum(math.isfinite(period(sample)) for sample in stage) for stage in stages]
+    repeat = [sum(distinct(sample[:30], 7) < 1 for sample in stage) for stage in stages]
+    return {"stages/number": len(stages[0]), "stages/loops": listing(loops), "stages/repeat": listing(repeat)}
 
 
 def text_numbers(text, curve, best, ngram):
@@ -450,7 +502,8 @@ def beam_numbers(course, best):
         "beams/prompts": len(chosen(course, method="greedy")), "beams/length": setting(course, "length"),
         "beams/true": mean(best, "held-out text", "log_probability"),
         "beams/greedy": mean(best, "greedy", "log_probability"), "beams/10": mean(best, "10 beams", "log_probability"),
-        "beams/10/agree": mean(best, "10 beams", "agree"), "beams/sample/agree": mean(best, "sample", "agree"),
+        "beams/10/agree": mean(best, "10 beams", "agree"), "beams/greedy/agree": mean(best, "greedy", "agree"),
+        "beams/sample/agree": mean(best, "sample", "agree"),
         "beams/course/distinct": distinct(course), "beams/best/distinct": distinct(best),
     }
 
@@ -464,24 +517,28 @@ def measure_numbers(course, best, context, best_context):
     def after(rows, characters):
         return chosen(rows, context=characters)[0]["bits"]
 
-    own, = chosen(course, measure="longest copy", source="held-out text")
+    def gain(characters):
+        """On the shorter context in the row before."""
+        row, = chosen(best_context, context=characters)
+        return rf"\ensuremath{{{row['gain']:.3f} \pm {row['gain_error']:.3f}}}"
+
     return {
         "samples/number": chosen(course, temperature=1)[0]["texts"],
         "known/0.5": interval(course, "known words", 0.5), "known/1": interval(course, "known words", 1),
         "known/2": interval(course, "known words", 2), "known/greedy": interval(course, "known words", None),
         "known/best": interval(best, "known words", 1),
         "known/book": interval(course, "known words", None, "held-out text"),
-        "distinct/greedy": interval(best, "distinct 5-grams", None),
-        "distinct/book": interval(best, "distinct 5-grams", None, "held-out text"),
+        "period/course": interval(course, "period", None, digits=0),
+        "period/best": interval(best, "period", None, digits=0),
         "copy/1": interval(course, "longest copy", 1, digits=0),
         "copy/best": interval(best, "longest copy", 1, digits=0),
         "copy/best/2": interval(best, "longest copy", 2, digits=0),
-        "copy/largest": round(chosen(best, measure="longest copy", temperature=2, source="samples")[0]["largest"]),
+        "copy/best/4": interval(best, "longest copy", 4, digits=0),
         "copy/book": interval(course, "longest copy", None, "held-out text", 0),
-        "copy/book/largest": round(own["largest"]),
         "context/10": after(context, 10), "context/30": after(context, 30), "context/500": after(context, 500),
         "context/best/10": after(best_context, 10), "context/best/30": after(best_context, 30),
-        "context/best/100": after(best_context, 100), "context/best/500": after(best_context, 500),
+        "context/best/500": after(best_context, 500),
+        "context/best/gain": gain(50), "context/best/hardly": gain(100),
     }
 
 
@@ -514,7 +571,8 @@ NUMBERS = (
      "rates_chrono.csv"),
     (unsettled_numbers, "binary_curves.csv", "ablations_curves.csv"),
     (trained_numbers, "states.csv", "states_trained.csv", "beyond.csv"),
-    (gradient_numbers, *GRADIENTS.values()),
+    (gradient_numbers, "trained.csv", *GRADIENTS.values()), (speed_numbers, "benchmark_part1.csv"),
+    (stage_numbers, *(f"{name}.json" for name in TEXTS["Grimm"])),
     (text_numbers, "text.json", "text_curves.csv", "text_best.json", "ngram.csv"),
     (measure_numbers, "text_samples.csv", "text_best_samples.csv", "text_context.csv", "text_best_context.csv"),
     (beam_numbers, *(f"{name}_beams.csv" for name in WRITERS)),
@@ -531,13 +589,14 @@ TABLES = {
     "text_counting.tex": (counting_table, "ngram.csv"),
     "text_beams.tex": (beams_table, *(f"{name}_beams.csv" for name in WRITERS)),
     "text_stages.tex": (stages_table, "text.json"), "text_temperatures.tex": (temperatures_table, "text.json"),
+    "text_samples.tex": (samples_table, "text.json"),
     "text_sentences.tex": (sentences_table, "text.json", "text_best.json"),
     "text_best.tex": (best_table, "text_best.json"),
     "graph_2019.tex": (matrix, "graph_2019.json"), "graph_2020.tex": (matrix, "graph_2020.json"),
 }
 REQUIRED = tuple(dict.fromkeys([
     *(name for _, *names in (*NUMBERS, *TABLES.values()) for name in names),
-    "benchmark_part1.csv", "corrected.csv", "trained.csv", "trained_latch.csv", "text_best_curves.csv",
+    "corrected.csv", "states_short.csv", "trained_latch.csv", "text_best_curves.csv",
     "text_settings_curves.csv"]))
 
 

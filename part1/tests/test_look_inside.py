@@ -57,19 +57,21 @@ def test_latched_units_keep_their_sign_and_naive_ones_do_not(tmp_path, call):
 
 
 class Remembers:
-    """A network whose state is the first digit, one-hot, plus noise of this size."""
+    """A network whose state is the first digit, one-hot, plus noise of this size; and a unit that never changes."""
 
-    def __init__(self, noise):
-        self.noise = noise
+    def __init__(self, noise, scale):
+        self.noise, self.scale = noise, scale
 
     def states(self, digits):
         noise = torch.randn(len(digits), 10, generator=torch.Generator().manual_seed(0))
-        yield torch.eye(10)[digits[:, 0].long()] + self.noise * noise,
+        state = self.scale * (torch.eye(10)[digits[:, 0].long()] + self.noise * noise)
+        yield torch.cat([state, torch.ones(len(digits), 1)], dim=1),
 
 
+@pytest.mark.parametrize("scale", [1, 1e-3])
 @pytest.mark.parametrize("noise, lowest, highest", [(0, 1, 1), (0.3, 0.8, 0.99), (1000, 0.05, 0.2)])
-def test_what_a_state_holds_can_be_read_and_what_it_does_not_cannot(noise, lowest, highest):
-    assert lowest <= look_inside.readable(Remembers(noise), PalindromeDataset(5), seed=0) <= highest
+def test_what_a_state_holds_can_be_read_at_any_scale_and_what_it_does_not_cannot(noise, lowest, highest, scale):
+    assert lowest <= look_inside.readable(Remembers(noise, scale), PalindromeDataset(5), seed=0) <= highest
 
 
 def test_networks_read_other_lengths(tmp_path, call):

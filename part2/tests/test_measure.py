@@ -24,12 +24,16 @@ def test_distinct_sequences_are_counted():
     assert measure.distinct("abcabcabc", 3) == 3 / 7 and measure.distinct("abcdefg", 5) == 1
 
 
-@pytest.mark.parametrize("period, expected", [(1, True), (7, True), (100, True), (101, False)])
-def test_a_loop_has_a_period_of_at_most_a_hundred(period, expected):
-    once = "".join(map(chr, range(200, 200 + period)))
-    looping = "Once upon a time " * 9 + (once * 300)[:100 + period]
-    assert measure.loops(looping) is expected
-    assert not measure.loops(looping[:-1] + "!") and not measure.loops(looping[:-50] + "?" + looping[-49:])
+@pytest.mark.parametrize("period", [1, 7, 100])
+def test_a_loop_fills_the_last_third(period):
+    text = ("Once upon a time " * 9)[:100] + ("".join(map(chr, range(200, 200 + period))) * 200)[:200]
+    assert measure.period(text) == period
+    assert np.isnan(measure.period(text[:-1] + "!")) and np.isnan(measure.period(text[:-50] + "?" + text[-49:]))
+
+
+def test_a_loop_longer_than_a_third_is_none():
+    assert np.isnan(measure.period("".join(map(chr, range(200, 301))) * 2 + "x" * 98))
+    assert np.isnan(measure.period(("".join(map(chr, range(200, 301))) * 3)[:300]))
 
 
 def test_the_longest_copy_is_the_longest_common_piece():
@@ -63,12 +67,19 @@ def test_context_is_exactly_as_long_as_it_says(make):
     rows = list(measure.context_rows(model, SEVEN, held_out, 5))
     assert [row["context"] for row in rows] == [1, 2, 3, 5, 10, 20, 30, 50, 100]
     places = [100, 149, 199, 249, 299]
+    before = None
     for row in rows:
         k = row["context"]
-        bits = [-log_probability(model, SEVEN, held_out[place - k:place + 1], held_out[:k]) / np.log(2)
-                for place in places]
+        bits = np.array([-log_probability(model, SEVEN, held_out[place - k:place + 1], held_out[:k]) / np.log(2)
+                         for place in places])
         assert row["bits"] == pytest.approx(np.mean(bits))
         assert row["standard_error"] == pytest.approx(np.std(bits, ddof=1) / 5**0.5)
+        if before is None:
+            assert row["gain"] is row["gain_error"] is None
+        else:
+            assert row["gain"] == pytest.approx(np.mean(before - bits))
+            assert row["gain_error"] == pytest.approx(np.std(before - bits, ddof=1) / 5**0.5)
+        before = bits
 
 
 def test_agreement_counts_from_the_beginning():
@@ -98,6 +109,7 @@ def test_samples_of_a_network_that_always_says_the_same(make):
     rows = list(measure.sample_rows(constant(make, logits), vocabulary, "a b. bb", "a b. " * 50, 30, 200, 0))
     found = {(row["source"], row["temperature"], row["measure"]): row for row in rows}
     assert found["samples", None, "loops"]["mean"] == 1 and found["samples", 0.5, "loops"]["mean"] == 0
+    assert found["samples", None, "period"]["largest"] == 1 and ("samples", 0.5, "period") not in found
     assert found["samples", None, "longest copy"]["largest"] == 3  # " bb"
     assert found["samples", None, "bits"]["mean"] == pytest.approx(1)  # b has probability 1 / 2
     assert found["samples", 1.0, "bits"]["low"] < 1.75 < found["samples", 1.0, "bits"]["high"]  # the entropy
@@ -127,7 +139,7 @@ def test_the_script_writes_tables_and_figures(finished, tmp_path, call):
 def test_what_cannot_be_measured_is_one_line(finished, tmp_path, refused):
     (tmp_path / "other.txt").write_text(BOOK[::-1])
     for flags, message in ((["--txt_file", tmp_path / "other.txt"], "is not the text that"),
-                           (["--length", 99], "at least"), (["--continuation", 200], "fewer than a prompt")):
+                           (["--length", 49], "at least"), (["--continuation", 200], "fewer than a prompt")):
         assert message in refused(measure, "--checkpoint", finished / "best.pt", "--output", tmp_path / "out", *flags)
     assert os.listdir(tmp_path) == ["other.txt"]
     for name in ("samples.csv", "beams.csv", "measures.png"):

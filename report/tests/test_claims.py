@@ -1,10 +1,11 @@
 """What the report says in words and results decide: each \\claim{name} in report.tex, against the committed results."""
-import math
 import re
 
 import numpy as np
 import pytest
 
+from part1.drawing import label_entropy
+from part2.texts import distinct
 from report import build, tables
 from report.tables import SOLVED, accuracies, cells, factor, grouped, longest
 
@@ -21,19 +22,23 @@ def steps(rows):
 
 
 def length_claims(r):
-    official, naive, _, forget, tuned, latch, _, frozen, frozen_latch = (cells(r[file])
+    official, naive, adam, forget, tuned, latch, _, frozen, frozen_latch = (cells(r[file])
                                                                          for file in tables.SWEEPS.values())
     speeds = [row for row in r["benchmark_part1.csv"] if (row["threads"], row["T"]) == (1, 100)]
     return {
         "bptt-is-faster": len(speeds) == 2 and all(
             row["autograd/bptt"] > 1 / 0.7 and row["bptt/torch"] < 1 for row in speeds),
+        "adam-gets-as-far": longest(adam["RNN"]) >= longest(tuned["RNN"]) and max(
+            row["steps"] for row in adam["RNN"][50] if row["accuracy"] >= SOLVED) < min(
+            row["steps"] for row in tuned["RNN"][50] if row["accuracy"] >= SOLVED),
         "rnn-fails": np.mean(accuracies(tuned["RNN"][100])) < 0.12,
         "latch-solves": right(r["latch.csv"] + r["latch_longest.csv"])
         and {(row["optimizer"], row["learning_rate"]) for row in r["latch.csv"]} == {("rmsprop", 0.001)},
         "latches-alike": max(row["steps"] for row in r["latch.csv"]) <= 50
         and set(latch) == {"RNN", "LSTM", "PeepLSTM"},
         "frozen-latch": right(r["frozen_latch.csv"]) and set(frozen_latch["RNN"]) <= set(latch["RNN"]),
-        "frozen-solves": longest(frozen["RNN"]) in (15, 20) and max(accuracies(frozen["LSTM"][5])) < 0.95,
+        "frozen-solves": longest(frozen["RNN"]) == 15
+        and {row["readable"] for row in r["states_short.csv"]} == {1},
         "latches-go-on": all(row["accuracy"] >= SOLVED for row in r["beyond_latch.csv"])
         and max(row["T"] / row["trained_at"] for row in r["beyond_latch.csv"]) == 1000,
         "chrono-goes-on": min(accuracies(tables.chosen(r["beyond.csv"], model_type="LSTM", T=100_000))) > 0.7
@@ -66,7 +71,7 @@ def optimizer_claims(r):
 
     moved, slope = ({optimizer: np.mean(values) for optimizer, values in traced(column, 10).items()}
                     for column in ("moved", "slope"))
-    readable, high = traced("readable", 300), traced("readable", 60, "LSTM")
+    readable, first, high = traced("readable", 300), traced("readable", 1, "LSTM"), traced("readable", 60, "LSTM")
     return {
         "first-steps": moved["RMSProp"] > 3 * moved["corrected RMSProp"]
         and slope["RMSProp"] < 0.7 < slope["corrected RMSProp"],
@@ -77,8 +82,8 @@ def optimizer_claims(r):
         and sorted(readable["RMSProp"])[2] < 0.15,
         "high-rate-solves": learned("rates_lstm.csv", "RMSProp") == 3 and max(
             learned("rates_lstm.csv", "corrected RMSProp"), learned("rates_lstm.csv", "Adam")) <= 1,
-        "accidental-latch": min(traced("keep_sign", 1, "LSTM")["RMSProp"]) > 0.5
-        and np.mean(high["RMSProp"]) > 0.6 > 0.4 > max(np.mean(high["corrected RMSProp"]), np.mean(high["Adam"])),
+        "accidental-latch": min(first["RMSProp"]) > 0.25 > 0.15 > max(first["corrected RMSProp"])
+        and min(high["RMSProp"]) > 0.8 and sorted(high["corrected RMSProp"])[3] < 0.15,
         "optimizer-windows": all(best == 5 > next_best for *_, next_best, best in others) and Adam[2:] == [4, 4, 4],
     }
 
@@ -90,7 +95,6 @@ def binary_claims(r):
     last_wrong, last_wrong_peephole = ([max(row["step"] for row in curve if row["accuracy"] < SOLVED)
                                         for curve in curves] for curves in (LSTM, peephole))
     runs = cells(r["binary.csv"])["LSTM"]
-    plateau = tables.chosen(r["binary_curves.csv"], model_type="LSTM", palindrome_length=20, step=800)
     late, *others = sorted(runs[20], key=lambda row: row["accuracy"])
     ablated = {model: list(grouped(rows, "seed").values())
                for model, rows in grouped(r["ablations_curves.csv"], "model_type").items()}
@@ -104,7 +108,8 @@ def binary_claims(r):
         and all(set(combinations[model]) == {5, 6, 10, 15} for model in ("LSTM", "BiLSTM"))
         and {row["train_steps"] for row in r["baum_sweet.csv"]} == {3000},
         "binary-plateau": np.mean(early) < 0.72 and right([curve[-1] for curve in LSTM]),
-        "short-context": all(0.595 < row["eval_loss"] < 0.62 and row["accuracy"] < 0.7 for row in plateau),
+        "short-context": all(abs(drop - (label_entropy(0) - label_entropy(3))) < 0.004
+                             for drop in tables.drops(r["binary_curves.csv"])),
         "one-is-late": 0.8 < late["best_accuracy"] < 0.95 and right(others + runs[10]),
         "peephole-is-later": right([curve[-1] for curve in peephole]) and min(last_wrong_peephole) > max(last_wrong)
         and min(map(tables.unsettled, peephole)) > max(map(tables.unsettled, LSTM)),
@@ -118,8 +123,8 @@ def gradient_claims(r):
     flow = {key: factor(curve) for key, curve in untrained.items()}
     runs = grouped(r["trained.csv"], "model_type")
 
-    def survive(start, back=tables.BACK):
-        rows = tables.chosen(r["directions.csv"], model_type="RNN", start=start, back=back)
+    def survive(start):
+        rows = tables.chosen(r["directions.csv"], model_type="RNN", start=start, back=tables.BACK)
         return [row["above_0.01"] for row in rows]
 
     def left(key, T):  # of the gradient of the last step after the T - 2 steps back of a palindrome of length T
@@ -127,16 +132,16 @@ def gradient_claims(r):
 
     return {
         "lstm-vanishes-faster": flow[LSTM] < flow[RNN],
-        "input-decides": flow[raw_RNN] < flow[raw_LSTM] < flow[RNN]
-        and 1e10 < untrained[RNN][1] / untrained[raw_RNN][1] < 1e11,
-        "directions-vanish": max(survive("naive")) < 20 < 80 < min(survive("orthogonal"))
-        and not any(survive("orthogonal", 90)),
+        "input-decides": 1e10 < untrained[RNN][1] / untrained[raw_RNN][1] < 1e11
+        and 1e3 < untrained[raw_LSTM][1] / untrained[LSTM][1] < 1e4,
+        "directions-vanish": max(survive("naive")) < 20 < 80 < min(survive("orthogonal")),
         "memory-without-gradient": all(
             row["above_0.01"] == 0 for model in ("RNN", "LSTM")
             for row in tables.chosen(r["directions.csv"], model_type=model, start="latch", back=tables.BACK))
         and min(row["keep_sign"] for row in tables.chosen(r["states.csv"], start="latch")) > 0.95
         and min(row["readable"] for row in tables.chosen(r["states.csv"], start="latch")) > 0.99
-        and max(row["readable"] for row in tables.chosen(r["states.csv"], start="chrono")) < 0.2
+        and all(0.4 < row["readable"] < 0.9
+                for row in tables.chosen(r["states.csv"], model_type="LSTM", start="chrono"))
         and max(row["keep_sign"] for row in tables.chosen(r["states.csv"], model_type="LSTM", start="chrono")) < 0.5,
         "mean-field": abs(tables.average(tables.chosen(r["states.csv"], model_type="RNN", start="naive"), "mean_field")
                           - flow[RNN]) < 0.05,
@@ -149,7 +154,7 @@ def gradient_claims(r):
                              for row in tables.chosen(r["states_trained.csv"], model_type="LSTM")),
         "drift-saturates": all(row["sigma_1"] > 1.5 and row["slope"] < 0.6
                                for row in tables.chosen(r["states_trained.csv"], model_type="RNN"))
-        and all(abs(row["eval_loss"] - math.log(10)) < 0.01 for row in runs["RNN"]),
+        and max(row["best_accuracy"] for row in runs["RNN"]) < 0.12,
         "failed-flow": max(accuracies(runs["RNN"])) < 0.12 and factor(trained[RNN]) < factor(tuned[RNN]) - 0.1,
     }
 
@@ -167,14 +172,22 @@ def text_claims(r):
         return row
 
     def context(name, characters):
-        return tables.chosen(r[f"{name}_context.csv"], context=characters)[0]["bits"]
+        return tables.chosen(r[f"{name}_context.csv"], context=characters)[0]
 
     def beams(column, method):
         return np.array([row[column] for name in ("text", "text_best")
                          for row in tables.chosen(r[f"{name}_beams.csv"], method=method)])
 
-    repetition = {name: [np.mean([row["distinct"] for row in tables.chosen(r[f"{name}_beams.csv"], method=method)])
-                         for method in ("greedy", "5 beams", "10 beams")] for name in ("text", "text_best")}
+    def more(name, method):
+        """How many more distinct 5-grams than greedily, in standard errors beyond 2 (0 if within), prompt by prompt."""
+        greedy, own = ([row["distinct"] for row in tables.chosen(r[f"{name}_beams.csv"], method=method)]
+                       for method in ("greedy", method))
+        difference = np.array(own) - greedy
+        z = difference.mean() / (difference.std(ddof=1) / len(difference) ** 0.5)
+        return np.sign(z) * max(0, abs(z) - 2)
+
+    endings = [row for name in tables.TEXTS["Grimm"] for row in r[f"{name}.json"]["sentences"]]
+    copies = [sampled("longest copy", tau, name="text_best") for tau in (1, 2, 4)]
     one, two, greedy, book = (sampled("known words", *where) for where in (
         (1, ), (2, ), (None, ), (None, "held-out text")))
     return {
@@ -186,18 +199,21 @@ def text_claims(r):
         and max(bits) < min(bits for name, bits in counting.items() if "gram" in name) < min(bits) + 0.15,
         "better-than-counting": best_bits + 0.1 < min(counting.values()),
         "best-overfits": np.mean([row["loss"] for row in best[-15:]]) < best[-1]["eval_loss"] - 0.1,
-        "greedy-loops": sampled("loops", None)["low"] == 1 and sampled("loops", None, name="text_best")["largest"] == 0
-        and sampled("distinct 5-grams", None, name="text_best")["high"] < sampled(
-            "distinct 5-grams", None, "held-out text")["low"] - 0.3,
+        "greedy-loops": all(sampled("loops", None, name=name)["low"] == 1 for name in ("text", "text_best")),
+        "endings": max(distinct(row["greedy"]) for row in endings) < 0.85
+        and not any(row["greedy"].startswith("Once upon a time there was") for row in endings),
         "words-against-temperature": one["high"] < book["low"] < two["low"] < book["high"] < greedy["low"],
         "no-copies": all(sampled("longest copy", 1, name=name)["high"] < sampled("longest copy", None, "held-out text")[
             "low"] for name in ("text", "text_best")),
-        "context-helps": abs(context("text", 10) - context("text", 500)) < 0.005
-        and context("text_best", 10) - 0.05 > context("text_best", 30) > context("text_best", 100) + 0.01,
+        "sure-quotes": copies[0]["high"] < copies[1]["low"] <= copies[1]["high"] < copies[2]["low"],
+        "context-helps": abs(context("text", 10)["bits"] - context("text", 500)["bits"]) < 0.005
+        and context("text_best", 50)["gain"] > 3 * context("text_best", 50)["gain_error"]
+        and context("text_best", 100)["gain"] < 2 * context("text_best", 100)["gain_error"],
         "beams-gain": (beams("log_probability", "10 beams") > beams("log_probability", "greedy")).mean() > 0.9,
         "people-are-unlikely": (beams("log_probability", "held-out text") < beams("log_probability", "10 beams")
                                 ).mean() > 0.9,
-        "beams-and-repetition": all(np.diff(repetition["text"]) > 0) and np.diff(repetition["text_best"])[0] < 0,
+        "beams-and-repetition": more("text", "10 beams") > 0 and more("text_best", "10 beams") > 0
+        and more("text", "5 beams") > 0 > more("text_best", "5 beams"),
         "updates-differ": (r["graph_2019.json"]["updates"], r["graph_2020.json"]["updates"]) == (3, 4),
     }
 
@@ -231,7 +247,7 @@ def test_the_readme_says_what_is_reached(results):
     for words in (f"T = {RNN:,} in {seeds} of {seeds} seeds (latch); {without} in {n} of {n} without",
                   f"T = {LSTM:,} in {m} of {m} (latch); {chrono} in {k} of {k} (chrono biases)",
                   f"T = {peephole:,} in {l} of {l} (latch)",
-                  f"{large:.2f} bits per held-out character, {small:.2f} at the course's size, "
+                  f"{large:.2f} bits per held-out character (chosen on it), {small:.2f} at the course's size, "
                   f"{counting['5-gram']:.2f} by a 5-gram, {counting['bz2']:.2f} by bz2"):
         assert words in text
 
