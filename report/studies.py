@@ -298,7 +298,7 @@ FULL = [  # what the report needs most comes first
                "--preset naive --model_type LSTM --palindrome_lengths 10 20 30 50 --forget_bias 1"),
     accuracies("frozen", "the output alone trained, from orthogonal or chrono weights",
                "--preset tuned --freeze_recurrent --model_type RNN LSTM --palindrome_lengths 5 10 15 20 30 "
-               "--train_steps 3000 --learning_rate 3e-3"),
+               "--train_steps 3000 --learning_rate 0.3"),
     accuracies("frozen_latch", "the output alone trained, from latches",
                "--preset latch --freeze_recurrent --palindrome_lengths 10 100"),
     SweepStudy("binary palindromes of the 2020 edition",

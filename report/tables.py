@@ -124,7 +124,8 @@ def length_numbers(longer, longest_latch, *sweeps):
         "latch/longest": setting(longest_latch, "palindrome_length"), "latch/longest/seeds": len(longest_latch),
         "latch/updates": max(row["steps"] for row in sweeps[5]),
         "latch/batch": setting(sweeps[5], "batch_size"),
-        "frozen/RNN/solved": longest(frozen["RNN"]),
+        "frozen/RNN/solved": longest(frozen["RNN"]), "frozen/LSTM/solved": longest(frozen["LSTM"]),
+        "frozen/rate": setting(sweeps[7], "learning_rate"),
         "longer/T": setting(longer, "palindrome_length"), "longer/last": max(row["steps"] for row in longer),
     }
 
