@@ -22,7 +22,8 @@ from part3 import gcn
 from report.results import read_result
 
 
-OPTIMIZERS = {"SGD with momentum": {"optimizer": "sgd"}} | look_inside.OPTIMIZERS  # flags of `part1.train`
+OPTIMIZERS = {"SGD": {"optimizer": "sgd", "momentum": 0.0}, "SGD with momentum": {"optimizer": "sgd"}
+              } | look_inside.OPTIMIZERS  # flags of `part1.train`
 
 # The flags in which the settings of text models differ.
 SETTING = ("lstm_num_hidden", "seq_length", "batch_size", "learning_rate", "schedule", "learning_rate_step",
@@ -324,9 +325,10 @@ FULL = [  # what the report needs most comes first
     accuracies("longer", "a longer palindrome, a smaller rate",
                "--preset tuned --model_type LSTM --palindrome_lengths 500 --learning_rate 1e-3 --train_steps 6000"),
     RatesStudy("optimizers and learning rates", {"optimizers.csv": "results.csv"},
-               "part1.sweep --preset naive --model_type RNN --palindrome_lengths 20 30 --train_steps 1000 "
+               "part1.sweep --preset naive --model_type RNN --palindrome_lengths 20 30 50 --train_steps 1000 "
                "--eval_every 20 --eval_size 2000",
-               rates={"SGD with momentum": "0.1 0.03 0.01 0.003 0.001", "RMSProp": "0.003 0.001 0.0003 0.0001 0.00003",
+               rates={"SGD": "0.3 0.1 0.03 0.01 0.003", "SGD with momentum": "0.1 0.03 0.01 0.003 0.001",
+                      "RMSProp": "0.003 0.001 0.0003 0.0001 0.00003",
                       "corrected RMSProp": "0.01 0.003 0.001 0.0003 0.0001", "Adam": "0.01 0.003 0.001 0.0003 0.0001"}),
     *(RatesStudy(f"learning rates of the LSTM with {biases} biases", {f"rates_{name}.csv": "results.csv"},
                  "part1.sweep --preset naive --model_type LSTM --palindrome_lengths 100 --seeds 0 1 2 "

@@ -53,10 +53,14 @@ def length_claims(r):
 
 
 def optimizer_claims(r):
-    seeds = {method: {rate: sum(bool(row["steps_to_target"]) for row in runs)
-                      for rate, runs in grouped(rows, "learning_rate").items()}
-             for method, rows in grouped(tables.chosen(r["optimizers.csv"], palindrome_length=30), "method").items()}
-    *others, Adam = (sorted(rates.values()) for rates in seeds.values())  # seeds that learn, at each rate
+    def learn(T):
+        """How many seeds learn, by optimizer and rate."""
+        return {method: {rate: sum(bool(row["steps_to_target"]) for row in runs)
+                         for rate, runs in grouped(rows, "learning_rate").items()}
+                for method, rows in grouped(tables.chosen(r["optimizers.csv"], palindrome_length=T), "method").items()}
+
+    seeds, longer = learn(30), learn(50)
+    SGD, *others, Adam = (sorted(rates.values()) for rates in seeds.values())
 
     def traced(column, step, model="RNN", start="naive"):
         """The values of the seeds, by optimizer."""
@@ -84,7 +88,8 @@ def optimizer_claims(r):
             learned("rates_lstm.csv", "corrected RMSProp"), learned("rates_lstm.csv", "Adam")) <= 1,
         "accidental-latch": min(first["RMSProp"]) > 0.25 > 0.15 > max(first["corrected RMSProp"])
         and min(high["RMSProp"]) > 0.8 and sorted(high["corrected RMSProp"])[3] < 0.15,
-        "optimizer-windows": all(best == 5 > next_best for *_, next_best, best in others) and Adam[2:] == [4, 4, 4],
+        "optimizer-windows": all(best == 5 > next_best for *_, next_best, best in others) and Adam[2:] == [4, 4, 4]
+        and SGD[-1] == 2 and longer.pop("Adam")[0.001] == 4 and max(max(rates.values()) for rates in longer.values()) < 4,
     }
 
 
