@@ -168,8 +168,8 @@ class Section(NamedTuple):
 SECTIONS = (
     Section("How far they remember", "Questions 1.3 and 1.6 of 2019", ("latch", "lengths"), sweep_section,
             "horizon", "The share of the seeds that solve palindromes of T digits, from 0 to 1 in the lane of each "
-            "setting, with its 95 % interval, and the updates that takes, with the range over the seeds. A latch is "
-            "a network whose first digit decides its state for good."),
+            "setting, with its 95 % interval (dots: the accuracy of each seed), and the updates that takes, with the "
+            "range over the seeds. A latch is a network whose first digit decides its state for good."),
     Section("Gradients through time", "Question 1.7 of 2019", ("gradients",), gradients_section,
             "gradients", "The gradient of the last step's loss that reaches each time step of an untrained network: "
             "geometric mean and geometric standard deviation over the seeds. Solid and dashed: one-hot digits; "
