@@ -77,7 +77,7 @@ def solved(rows):
     return sum(accuracy >= SOLVED for accuracy in accuracies(rows)) >= SHARE * len(rows)
 
 
-def right(rows):
+def solving(rows):
     """How many of the seeds reach `SOLVED`: "4 of 5"."""
     return share(accuracy >= SOLVED for accuracy in accuracies(rows))
 
@@ -112,11 +112,11 @@ def length_numbers(longer, longest_latch, *sweeps):
         "n": n, "d": d, "batch": first["batch_size"], "clip": setting([first], "max_norm"),
         "parameters/LSTM": 4 * (n * d + n * n + n), "parameters/PeepLSTM": 4 * n * d + 3 * n * n + 4 * n,
         "official/RNN/solved": longest(official["RNN"]), "official/limit": setting(sweeps[0], "train_steps"),
-        "official/RNN/20": right(official["RNN"][20]), "official/LSTM/20": right(official["LSTM"][20]),
+        "official/RNN/20": solving(official["RNN"][20]), "official/LSTM/20": solving(official["LSTM"][20]),
         "official/test": setting(sweeps[0], "eval_size"),
         "least/test": number(min(row["eval_size"] for rows in sweeps for row in rows)),
         "naive/LSTM/solved": longest(naive["LSTM"]), "forget/LSTM/solved": longest(forget["LSTM"]),
-        "tuned/RNN/others": right([row for row in tuned["RNN"][longest(tuned["RNN"])] if row["seed"] > 1]),
+        "tuned/RNN/others": solving([row for row in tuned["RNN"][longest(tuned["RNN"])] if row["seed"] > 1]),
         "tuned/RNN/solved": longest(tuned["RNN"]), "tuned/LSTM/solved": longest(tuned["LSTM"]),
         "tuned/LSTM/updates": updates(tuned["LSTM"][longest(tuned["LSTM"])]),
         "latch/RNN/solved": longest(latch["RNN"]), "latch/LSTM/solved": longest(latch["LSTM"]),

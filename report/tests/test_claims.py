@@ -126,6 +126,7 @@ def gradient_claims(r):
     RNN, LSTM, memory = ("RNN", "one-hot", "h"), ("LSTM", "one-hot", "h"), ("LSTM", "one-hot", "c")
     raw_RNN, raw_LSTM, peephole = ("RNN", "raw", "h"), ("LSTM", "raw", "h"), ("PeepLSTM", "one-hot", "c")
     flow = {key: factor(curve) for key, curve in untrained.items()}
+    expected = tables.average(tables.chosen(r["states.csv"], model_type="RNN", start="naive"), "mean_field")
     runs = grouped(r["trained.csv"], "model_type")
 
     def survive(start):
@@ -148,8 +149,8 @@ def gradient_claims(r):
         and all(0.4 < row["readable"] < 0.9
                 for row in tables.chosen(r["states.csv"], model_type="LSTM", start="chrono"))
         and max(row["keep_sign"] for row in tables.chosen(r["states.csv"], model_type="LSTM", start="chrono")) < 0.5,
-        "mean-field": abs(tables.average(tables.chosen(r["states.csv"], model_type="RNN", start="naive"), "mean_field")
-                          - flow[RNN]) < 0.05,
+        "mean-field": 8 < (flow[RNN] / expected) ** 98 < 15 and 8 < tables.chosen(
+            r["gradients.csv"], model_type="RNN", input="one-hot", state="h", t=1)[0]["factor"] < 15,
         "chrono-flattens": factor(tuned[memory]) > 0.97 > flow[memory],
         "orthogonal-same-norm": abs(factor(tuned[RNN]) - flow[RNN]) < 0.03,
         "rnn-gradient-arrives": left(RNN, 30) > 1 / 20,
