@@ -1,13 +1,13 @@
 """How fast and how large the networks of Part 1 are, beside those of `torch.nn`, on the processor.
 
     python -m part1.benchmark                                        # everything; minutes, and nothing else should run
-    python -m part1.benchmark --models LSTM --lengths 10 100 --threads 1 --repeats 10
+    python -m part1.benchmark --model_type LSTM --palindrome_lengths 10 100 --threads 1 --repeats 10
 
 Compared are whole updates (forward, loss, backward, clipping, RMSProp) on one-hot digits, all from the same encoding:
 bptt (our network with the derivatives of `part1.bptt`), autograd (the same with `--backward autograd`, the textbook
 loop), compiled (that loop with its step through `torch.compile`, where there is a C++ compiler), torch (the network of
-that name in `torch.nn` in the place of ours), and floor (nothing but the matrix products of bptt). A network without
-derivatives in `part1.bptt`, or without a namesake, takes part without them.
+that name in `torch.nn` in the place of ours), and floor (nothing but the matrix products of bptt, for the RNN and the
+LSTM). A network without derivatives in `part1.bptt`, or without a namesake, takes part without them.
 
 OpenMP's threads spin before they sleep: for 1,000 iterations in our scripts (GOMP_SPINCOUNT), for 300,000 by default.
 Several threads are measured with both. Writes `benchmark.csv` (times), `memory.csv` (peaks), `data.csv` (examples per
@@ -50,8 +50,8 @@ def parse_args(argv=None):
     parser = cli.Parser("part1.benchmark", "Time whole updates of our networks and of torch's own, on the processor.")
     add = parser.add_argument
     length = cli.number(int, at_least=2)
-    add("--models", nargs="+", choices=MODELS, default=["RNN", "LSTM"], help="networks")
-    add("--lengths", nargs="+", type=length, default=[10, 30, 100, 300], metavar="T", help="palindrome lengths")
+    add("--model_type", nargs="+", choices=MODELS, default=["RNN", "LSTM"], help="networks")
+    add("--palindrome_lengths", nargs="+", type=length, default=[10, 30, 100, 300], metavar="T", help="lengths")
     add("--threads", nargs="+", type=cli.positive_int, default=sorted({1, cli.cores()}), metavar="N",
         help="numbers of threads; 1 and all")
     add("--repeats", type=cli.positive_int, default=30, help="rounds for each network, length and number of threads")
@@ -65,7 +65,8 @@ def parse_args(argv=None):
 
 def takes_part(contestant, model_type):
     """Whether there is such a contestant for this network, here."""
-    there = {"bptt": MODELS[model_type].fast, "compiled": shutil.which("g++"), "torch": hasattr(nn, model_type)}
+    there = {"bptt": MODELS[model_type].fast, "compiled": shutil.which("g++"), "torch": hasattr(nn, model_type),
+             "floor": model_type in ("RNN", "LSTM")}
     return bool(there.get(contestant, True))
 
 
@@ -138,11 +139,15 @@ def measure_memory(config, model_type, length, contestant):
     """A row of `memory.csv`: this process's peak of resident memory before its first update and after three."""
     unit = 1 if sys.platform == "darwin" else 1024
     torch.set_num_threads(1)
-    update, peaks = make_update(config, contestant, model_type, length), []
-    for turn in range(4):
-        peaks.append(round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6))
+    update = make_update(config, contestant, model_type, length)
+
+    def peak():
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+
+    before = peak()
+    for turn in range(3):
         update()
-    return {"model_type": model_type, "T": length, "network": contestant, "before_MB": peaks[0], "peak_MB": peaks[-1]}
+    return {"model_type": model_type, "T": length, "network": contestant, "before_MB": before, "peak_MB": peak()}
 
 
 def measure_data(config, length):
@@ -176,12 +181,12 @@ def main(config):
         files.refuse_foreign(config.output / f"{name}.csv", columns)
     style.targets(config.output / "benchmark")
     config.output.mkdir(parents=True, exist_ok=True)
-    memory_jobs = [job for job in product(config.models, config.memory_lengths if resource else [],
+    memory_jobs = [job for job in product(config.model_type, config.memory_lengths if resource else [],
                                           ("bptt", "autograd", "torch")) if takes_part(job[2], job[0])]
-    jobs = list(product(config.threads, config.models, config.lengths))
+    jobs = list(product(config.threads, config.model_type, config.palindrome_lengths))
     several = [job for job in jobs if job[0] > 1]
     tables = {"memory": in_new_processes(measure_memory, config, memory_jobs),
-              "data": in_new_processes(measure_data, config, list(product(config.lengths))),
+              "data": in_new_processes(measure_data, config, list(product(config.palindrome_lengths))),
               "benchmark": in_new_processes(measure_times, config, jobs)
               + in_new_processes(measure_times, config, several, spins=300_000)}
     for title, rows in tables.items():

@@ -19,7 +19,8 @@ class BiLSTM(RecurrentNetwork):
     c. At the last step each direction has read the whole sequence.
     """
 
-    gates, recurrent, state, carried, fast = LSTM.gates, LSTM.recurrent, LSTM.state, LSTM.carried, LSTM.fast
+    gates, recurrent, fast = LSTM.gates, LSTM.recurrent, LSTM.fast
+    state_names, carried = LSTM.state_names, LSTM.carried
     directions = ("_forward", "_backward")
 
     def encode(self, x):

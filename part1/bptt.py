@@ -26,7 +26,7 @@ def tanh_(a):
 class RNN:
     """Equation (1) of the vanilla RNN, forwards and backwards."""
 
-    gates, kept = "h", 2  # how W is stacked; tensors that `forward` yields per step for `backward`
+    gates = "h"  # how W is stacked
 
     @staticmethod
     def forward(W, x, h):
@@ -51,7 +51,7 @@ class RNN:
 class LSTM:
     """Equations (4) to (9) of the LSTM, forwards and backwards."""
 
-    gates, kept = "gifo", 4
+    gates = "gifo"
 
     @staticmethod
     def forward(W, x, h):
@@ -86,7 +86,7 @@ class LSTM:
 class PeepLSTM:
     """The equations of the peephole LSTM, forwards and backwards: c recurs; o and h matter at the last step alone."""
 
-    gates, kept = "cfio", 3
+    gates = "cfio"
 
     @staticmethod
     def forward(W, x, c):
@@ -132,14 +132,15 @@ class Backpropagation(torch.autograd.Function):
         for h, tensors in cell.forward(W, *arranged(x, weights)):
             kept += tensors
         ctx.save_for_backward(W, *kept)
-        ctx.cell, ctx.names, ctx.d = cell, names, x.shape[2]
+        ctx.cell, ctx.names, ctx.d, ctx.per_step = cell, names, x.shape[2], len(tensors)
         return h.T.contiguous()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dh):
         W, *kept = ctx.saved_tensors
-        dW = ctx.cell.backward(W, list(zip(*[iter(kept)] * ctx.cell.kept)), dh.T.contiguous())
+        steps = [kept[k:k + ctx.per_step] for k in range(0, len(kept), ctx.per_step)]
+        dW = ctx.cell.backward(W, steps, dh.T.contiguous())
         gradients = {}
         for gate, rows in zip(ctx.cell.gates, dW.chunk(len(ctx.cell.gates))):
             gradients[f"W_{gate}h"], gradients[f"W_{gate}x"], db = rows.split([len(rows), ctx.d, 1], dim=1)

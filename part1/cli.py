@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args=None, namespace=None):
         for text in sys.argv[1:] if args is None else args:
-            if text.startswith("--") and text.endswith("=--"):  # argparse would drop the value and go on with none
+            if text.startswith("--") and text.partition("=")[2] == "--":  # argparse would drop the value
                 self.error(f"argument {text[:-3]}: expected one argument, not --")
         return super().parse_known_args(args, namespace)
 
@@ -131,7 +131,7 @@ def out_of_memory(error):
 
 
 def refuse_oversize(numbers):
-    """Raise `MemoryError` when so many float32 numbers exceed the memory of this machine: trying could take minutes."""
+    """Raise `MemoryError` when `numbers` float32 values exceed this machine's memory: trying could take minutes."""
     if hasattr(os, "sysconf") and 4 * numbers > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
         raise MemoryError
 
@@ -179,8 +179,8 @@ def stop(signum, frame):
 class Stream:
     """Standard output or error, whose faults do not end a script in the middle of its work.
 
-    Characters that its encoding lacks are escaped. After an `OSError` all goes to nowhere; it is kept as `error`,
-    unless it only says that the reader has read enough (`… | head`).
+    Characters that its encoding lacks are escaped. After an `OSError` all further output is dropped; the error is kept
+    as `error`, unless it only says that the reader has read enough (`… | head`).
     """
 
     def __init__(self, stream):

@@ -26,7 +26,7 @@ class SequenceDataset(Dataset):
     num_classes = None
     chance = None  # accuracy of the best guess that has not looked at the input
     letter = "L"  # what the assignment calls seq_length
-    unread = 0  # seq_length is the train script's --input_length and so many more
+    unread = 0  # seq_length minus the train script's --input_length
     label_is_first = False  # whether the label can be told from the first symbol
 
     def __len__(self):

@@ -20,8 +20,9 @@ def chance_lines(axes, chances):
         axes.axhline(chance, color=style.GREY, linestyle="--", linewidth=1, label="_" * (k > 0) + "chance")
 
 
-def accuracy(axes, results, chances):
-    """Accuracy against palindrome length on `axes`: mean and standard deviation over seeds, each seed, chance."""
+def lengths(results, chances, path, sources=()):
+    """Draw accuracy against palindrome length: mean and standard deviation over seeds, each seed, chance."""
+    figure, axes = plt.subplots()
     for model, color in style.model_colors(row["model_type"] for row in results).items():
         cells = {}
         for row in results:
@@ -35,14 +36,7 @@ def accuracy(axes, results, chances):
         for T in order:
             axes.plot([T] * len(cells[T]), cells[T], ".", color=color, alpha=0.6, markersize=4)
     chance_lines(axes, chances)
-    axes.set(xlabel="palindrome length $T$", ylim=(-0.02, 1.05))
-
-
-def lengths(results, chances, path, sources=()):
-    """Draw `accuracy` as a figure of its own; returns the PNG's path."""
-    figure, axes = plt.subplots()
-    accuracy(axes, results, chances)
-    axes.set(ylabel="accuracy")
+    axes.set(xlabel="palindrome length $T$", ylabel="accuracy", ylim=(-0.02, 1.05))
     axes.legend()
     return style.save(figure, path, sources)
 
@@ -101,8 +95,8 @@ def seeds_and_mean(axes, rows, name, color, label):
 def learning_curves(curves, chances, path, sources=(), entropies=()):
     """Draw accuracy and loss on the evaluation set against updates (logarithmic), a column per length: each seed, mean.
 
-    With a single length the two are side by side. `chances` are the accuracies of guessing, one for each length,
-    one for all or none; `entropies` are pairs (nats, label). All are drawn as lines across.
+    With a single length the two are side by side. Drawn as lines across: `chances`, a dict from lengths to the accuracy
+    of guessing (may be empty), and `entropies`, pairs (nats, label).
     """
     lengths = list(dict.fromkeys(row["palindrome_length"] for row in curves))
     colors = style.model_colors(row["model_type"] for row in curves)
@@ -115,8 +109,8 @@ def learning_curves(curves, chances, path, sources=(), entropies=()):
         rows = [row for row in curves if (row["model_type"], row["palindrome_length"]) == (model, length)]
         for axes, name in zip(panels[:, lengths.index(length)], ("accuracy", "eval_loss")):
             seeds_and_mean(axes, rows, name, colors[model], style.model_name(model))
-    for k, ((upper, lower), length) in enumerate(zip(panels.T, lengths)):
-        chance_lines(upper, chances[k:k + 1] if len(chances) > 1 else chances)
+    for (upper, lower), length in zip(panels.T, lengths):
+        chance_lines(upper, [chances[length]] if chances else [])
         for (nats, label), line in zip(entropies, ("--", ":")):
             lower.axhline(nats, color=style.GREY, linestyle=line, linewidth=1, label=label)
         upper.set(title=f"$L={length}$", ylim=(None, 1.02))

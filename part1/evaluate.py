@@ -10,9 +10,14 @@ from pathlib import Path
 if not __package__:  # run as a file: import from the repository's root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from part1 import cli, drawing, files, grads_over_time, run, train
+from part1 import cli, drawing, files, grads_over_time, run, style, train
 from part1.cli import InputError
 from part1.dataset import PalindromeDataset
+
+
+def curve(flags):
+    """What the accuracies of a network with these flags are averaged with, in the figure."""
+    return flags.model_type, flags.forget_bias or flags.init, flags.input_length
 
 
 def accuracies(flags, model, lengths, size):
@@ -41,15 +46,16 @@ def parse_args(argv=None):
 def main(config):
     if not config.checkpoint:
         raise InputError("--checkpoint says which networks are to read")
-    rows = []
-    for flags, model in grads_over_time.trained(config.checkpoint):
+    table, rows = config.output / "beyond.csv", []
+    files.refuse_foreign(table, ["model_type", "trained_at", "T"])
+    style.targets(config.output / "beyond")
+    for flags, model in grads_over_time.trained(config.checkpoint, curve):
         if flags.dataset != "palindrome":
             raise InputError("only decimal palindromes can be read at other lengths: give networks of those")
         for row in accuracies(flags, model, config.palindrome_lengths, config.eval_size):
             print("  ".join(f"{name} {value}" for name, value in row.items() if value is not None), flush=True)
             rows.append(row)
     config.output.mkdir(parents=True, exist_ok=True)
-    table = config.output / "beyond.csv"
     files.write_csv(table, rows)
     print(f"figure: {files.display(drawing.beyond(files.read_csv(table), config.output / 'beyond', [table]))}")
 

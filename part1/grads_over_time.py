@@ -37,7 +37,7 @@ def gradients_through_time(model, x, labels):
     states = list(model.states(x))
     loss = cross_entropy(model.output(states[-1][0]), labels, reduction="sum")
     return {name: torch.stack(torch.autograd.grad(loss, tensors, retain_graph=True, materialize_grads=True))
-            for name, tensors in zip(model.state, zip(*states))}
+            for name, tensors in zip(model.state_names, zip(*states))}
 
 
 def untrained(palindrome_length=100, num_hidden=128, seeds=SEEDS, init="xavier", forget_bias=None,
@@ -52,8 +52,17 @@ def untrained(palindrome_length=100, num_hidden=128, seeds=SEEDS, init="xavier",
         yield flags, train.make_model(flags)
 
 
-def trained(checkpoints):
-    """Yield (flags of `part1.train`, network) for each checkpoint of `part1.train`."""
+def curve(flags):
+    """What the gradients of a network with these flags are averaged with: its type and its digits."""
+    return flags.model_type, "raw" if flags.input_dim == 1 else "one-hot"
+
+
+def trained(checkpoints, curve=None):
+    """A pair (flags of `part1.train`, network) for each checkpoint of `part1.train`, a list.
+
+    `InputError` when two for which `curve(flags)` is the same differ in more than their seed: means are over seeds.
+    """
+    networks, curves = [], {}
     for path in checkpoints:
         checkpoint = run.load_checkpoint(path, train.SCRIPT)
         try:
@@ -62,13 +71,18 @@ def trained(checkpoints):
             model.load_state_dict(checkpoint["parts"]["model"])
         except (AttributeError, KeyError, RuntimeError, TypeError) as error:
             raise InputError(f"{path} does not hold a network: {cli.one_line(error)[:120]}") from None
-        yield flags, model
+        settings = {name: value for name, value in vars(flags).items() if name not in ("seed", "device")}
+        others = curves.setdefault(curve(flags), settings) if curve else settings
+        if differ := [name for name in settings if settings[name] != others[name]]:
+            raise InputError(f"{path} would be averaged with networks of another --{differ[0]}: only seeds may differ")
+        networks.append((flags, model))
+    return networks
 
 
 def measure(networks, batch_size=128, device="cpu"):
     """Rows of `gradients.csv`: for each network, input, state and t the mean over seeds and its spread.
 
-    `networks` are pairs (flags of `part1.train`, network), as `untrained` and `trained` yield them; `batch_size`
+    `networks` are pairs (flags of `part1.train`, network), as from `untrained` and `trained`; `batch_size`
     palindromes for each, over which the norms are averaged; `device` must have float64. `norm` is the geometric mean,
     as norms span orders of magnitude, `factor` the geometric standard deviation.
     """
@@ -79,12 +93,9 @@ def measure(networks, batch_size=128, device="cpu"):
         gradients = gradients_through_time(model.double().to(device), x.to(device), labels.to(device))
         for state in model.carried:
             norms = gradients[state].norm(dim=2).mean(dim=1).cpu().numpy()
-            key = flags.model_type, "raw" if flags.input_dim == 1 else "one-hot", state
-            logs.setdefault(key, []).append(np.log(np.maximum(norms, 1e-300)))
+            logs.setdefault((*curve(flags), state), []).append(np.log(np.maximum(norms, 1e-300)))
     rows = []
     for (model_type, digits, state), curves in logs.items():
-        if len({len(curve) for curve in curves}) > 1:
-            raise InputError("checkpoints of one kind of network must have the same palindrome length")
         mean, spread = np.mean(curves, axis=0), np.std(curves, axis=0, ddof=1) if len(curves) > 1 else 0 * curves[0]
         rows += [{"model_type": model_type, "input": digits, "state": state, "t": t + 1, "seeds": len(curves),
                   "norm": f"{np.exp(mean[t]):.6g}", "factor": f"{np.exp(spread[t]):.6g}"} for t in range(len(mean))]
@@ -116,7 +127,7 @@ def main(config):
     table = config.output / "gradients.csv"
     files.refuse_foreign(table, ["model_type", "input", "state"])
     style.targets(config.output / "gradients")
-    networks = trained(config.checkpoint) if config.checkpoint else untrained(
+    networks = trained(config.checkpoint, curve) if config.checkpoint else untrained(
         config.palindrome_length, config.num_hidden, config.seeds, config.init, config.forget_bias,
         config.model_type)
     rows = measure(networks, config.batch_size, device)

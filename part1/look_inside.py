@@ -55,7 +55,7 @@ def spectral_norm(matrix):
 
 def slopes(model, units):
     """Slope 1 - y^2 of the tanh units: of an RNN's h, or of the tanh(c) of an LSTM."""
-    return 1 - (units if len(model.state) == 1 else units.tanh())**2
+    return 1 - (units if len(model.state_names) == 1 else units.tanh())**2
 
 
 def keep_sign(units):
@@ -110,11 +110,11 @@ def jacobians(model, x):
     states = list(model.states(x.expand(model.W_ph.shape[1], -1)))
     tensors = [tensor for state in states for tensor in state]
     rows = torch.autograd.grad(states[-1][0].diagonal().sum(), tensors, materialize_grads=True)
-    return {name: torch.stack(rows[k::len(model.state)]) for k, name in enumerate(model.state)}
+    return {name: torch.stack(rows[k::len(model.state_names)]) for k, name in enumerate(model.state_names)}
 
 
 def directions(model, x, every):
-    """Yield rows of `directions.csv` for the sequence x, (1, seq_length): every so many steps before the last."""
+    """Yield rows of `directions.csv` for the sequence x, (1, seq_length), at every `every`-th step before the last."""
     for state, matrices in jacobians(model, x).items():
         for t in range(len(matrices) - every, 0, -every):
             sigma = torch.linalg.svdvals(matrices[t - 1])
@@ -127,12 +127,13 @@ def kept_and_gates(model, x):
     """A row of `states.csv` for sequences x, (batch, seq_length)."""
     inputs, states = model.encode(x).unbind(dim=1), list(model.states(x))
     units = torch.stack([state[-1] for state in states])
+    is_RNN, is_LSTM = model.gates == "h", "c" in model.state_names  # a GRU's h is no tanh unit
     slope = slopes(model, units)
-    row = {"sigma_1": spectral_norm(recurrent_weights(model)), "slope": slope.mean().item(),
-           "mean_field": slope.square().mean().sqrt().item() if model.gates == "h" else None,
-           "keep_sign": keep_sign(units)}
+    row = {"sigma_1": spectral_norm(recurrent_weights(model)),
+           "slope": slope.mean().item() if is_RNN or is_LSTM else None,
+           "mean_field": slope.square().mean().sqrt().item() if is_RNN else None, "keep_sign": keep_sign(units)}
     if "f" in model.gates and len(model.directions) == 1:
-        reads = model.state.index(model.carried[0])  # the gates look at h(t-1) or at c(t-1)
+        reads = model.state_names.index(model.carried[0])  # the gates look at h(t-1) or at c(t-1)
         before = [torch.zeros_like(units[0]), *(state[reads] for state in states[:-1])]
         for gate in "if":
             W_x, W_h, b = (getattr(model, name) for name in (f"W_{gate}x", f"W_{gate}h", f"b_{gate}"))
@@ -146,9 +147,10 @@ def parse_args(argv=None):
     parser = cli.Parser("part1.look_inside", "Measure what the optimizer, the Jacobians and the gates do.")
     add = parser.add_argument
     add("--palindrome_length", type=cli.number(int, at_least=3), default=100, metavar="T", help="of the Jacobians")
-    add("--trace_length", type=cli.number(int, at_least=2), default=30, metavar="T", help="of the naive traces")
-    add("--updates", type=cli.number(int, at_least=0), default=300, help="of the naive traces; 0: no traces")
-    add("--high_rate_updates", type=cli.number(int, at_least=0), default=60, help="of the traces at a high rate")
+    add("--trace_length", type=cli.number(int, at_least=2), default=30, metavar="T",
+        help="of the traces at the usual rate")
+    add("--updates", type=cli.number(int, at_least=0), default=300, help="of those traces; 0: none")
+    add("--high_rate_updates", type=cli.number(int, at_least=0), default=60, help="of the traces at a high rate; 0: none")
     add("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2, 3, 4], metavar="SEED", help="networks and palindromes")
     add("--checkpoint", type=cli.path, nargs="+", help="trained networks (of part1.train), instead of all the others")
     add("--output", type=cli.path, default=files.ROOT / "runs" / "look_inside", help="folder of the tables")
@@ -179,6 +181,8 @@ def traced(config):
 
 def main(config):
     tables = {"traces": [], "directions": [], "states": []}
+    for name in tables:
+        files.refuse_foreign(config.output / f"{name}.csv", ["model_type", "start", "seed"])
     if config.checkpoint:
         networks = (("trained", *pair) for pair in grads_over_time.trained(config.checkpoint))
     else:

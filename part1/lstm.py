@@ -14,7 +14,7 @@ class LSTM(RecurrentNetwork):
 
     gates = "gifo"
     recurrent = "gifo"
-    state = ("h", "c")
+    state_names = ("h", "c")
     carried = "hc"
     fast = bptt.LSTM
 

@@ -14,7 +14,7 @@ class PeepLSTM(RecurrentNetwork):
 
     gates = "fioc"
     recurrent = "fio"
-    state = ("h", "c")
+    state_names = ("h", "c")
     carried = "c"
     fast = bptt.PeepLSTM
 

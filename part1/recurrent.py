@@ -29,7 +29,7 @@ class RecurrentNetwork(nn.Module):
 
     gates = ""  # the letters * of W_*x (num_hidden, input_dim) and b_* (num_hidden,), in the order of the parameters
     recurrent = ""  # those among them with a W_*h (num_hidden, num_hidden)
-    state = ("h",)  # names of what `step` passes on, h first
+    state_names = ("h",)  # of what `step` passes on, h first
     carried = "h"  # those that the next step reads; its gates read the first of them
     directions = ("",)  # of reading, each with parameters of its own: a suffix of their names
     fast = None  # the class in `part1.bptt` with the same equations; without one autograd differentiates `step`
@@ -136,9 +136,9 @@ class RecurrentNetwork(nn.Module):
         return bptt.last_hidden(self.fast, self.encode(x), self.cell())
 
     def states(self, x):
-        """Yield the state after each step, a tuple as `state` names it, of tensors (batch, width of W_ph)."""
+        """Yield the state after each step, a tuple as `state_names` says, of tensors (batch, width of W_ph)."""
         x = self.encode(x)
-        state = [x.new_zeros(len(x), self.W_ph.shape[1]) for _ in self.state]
+        state = [x.new_zeros(len(x), self.W_ph.shape[1]) for _ in self.state_names]
         for x_t in x.unbind(dim=1):
             state = self.step(x_t, *state)
             yield state
@@ -151,8 +151,8 @@ class RecurrentNetwork(nn.Module):
         """Digits or vectors, shaped as `forward` takes them, to inputs (batch, seq_length, input_dim)."""
         shape = tuple(x.shape)
         if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, self.input_dim)):
-            raise InputError(f"inputs are (batch, {self.seq_length}), (batch, {self.seq_length}, 1) or "
-                             f"(batch, {self.seq_length}, {self.input_dim}), not {shape}")
+            widths = " or ".join(f"(batch, {self.seq_length}, {width})" for width in dict.fromkeys((1, self.input_dim)))
+            raise InputError(f"inputs are (batch, {self.seq_length}) or {widths}, not {shape}")
         if shape[1] != self.seq_length:
             raise InputError(f"this network reads {self.seq_length} inputs, not {shape[1]}")
         dtype = self.W_ph.dtype

@@ -30,6 +30,13 @@ from part1.checkpoint import LOGS, MAY_CHANGE, NOT_TRAINED, check_flags, finite,
 from part1.cli import InputError
 
 
+class Diverged(cli.RunFailed):
+    """A run whose numbers are no longer finite: to go on with it would end the same way."""
+
+    def __init__(self, message):
+        super().__init__(f"{message}: start again with a lower --learning_rate, in another --output")
+
+
 def add_flags(parser, train_steps):
     """Add the flags of every training run to `parser`."""
     add = parser.add_argument
@@ -127,7 +134,7 @@ def open_run(script, config, parts, every, extra=None, quiet=False):
         try:
             yield current
         except Exception as error:
-            if not cli.foreseen(error):
+            if isinstance(error, Diverged) or not cli.foreseen(error):
                 raise
             raise cli.RunFailed(f"{cli.one_line(error)}; {current.how_to_go_on()}") from error
 
@@ -178,8 +185,7 @@ class Run:
         """Stop the run, before it spoils the weights, when one of the named numbers is NaN or infinite."""
         for name, value in values.items():
             if not math.isfinite(value):
-                raise cli.RunFailed(f"the {name.replace('_', ' ')} became {value} at update {step} "
-                                    "(a lower --learning_rate may help)")
+                raise Diverged(f"the {name.replace('_', ' ')} became {value} at update {step}")
 
     def log(self, step, **values):
         """Add a row of metrics, the update's number, `values` and the seconds trained, and show it."""
@@ -199,7 +205,7 @@ class Run:
         """Write the checkpoint after update `step`: atomically, and when the metrics up to it are on the disk."""
         for name, part in self.parts.items():
             if isinstance(part, torch.nn.Module) and not finite(part.state_dict()):
-                raise cli.RunFailed(f"the weights of the {name} are no longer finite")
+                raise Diverged(f"the weights of the {name} are no longer finite after update {step}")
         random = {"cpu": torch.get_rng_state(),
                   "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None}
         buffer = io.BytesIO()  # first to memory, so that a full disk is a plain OSError

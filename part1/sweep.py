@@ -9,10 +9,8 @@ Every cell (network, length, seed) is one independent run of `part1.train` in a 
 on where it was interrupted. The output folder gets `results.csv` (a row per cell with every setting), `curves.csv` (a
 row per evaluation) and a figure. Flags that this script does not know go to `part1.train` for every cell.
 """
-import functools
 import itertools
 import multiprocessing
-import operator
 import os
 import signal
 import sys
@@ -150,8 +148,9 @@ def make_cells(output, preset, models=None, lengths=None, seeds=None, settings=N
         own_lengths = preset.grid.get(model) or next(iter(preset.grid.values()))
         for length, seed in itertools.product(lengths or own_lengths, seeds or preset.seeds):
             by_length = [more for start, more in preset.by_length.items() if length >= start]
-            config = Namespace(**functools.reduce(operator.or_, [
-                defaults, preset.settings, preset.by_model.get(model, {}), *by_length, settings or {}]))
+            config = Namespace(**defaults)
+            for more in (preset.settings, preset.by_model.get(model, {}), *by_length, settings or {}):
+                vars(config).update(more)
             data = train.DATASETS[config.dataset]
             config.model_type, config.input_length, config.seed = model, length - data.unread, seed
             train.complete(config)
@@ -308,10 +307,11 @@ def figure_of(config):
 
 def draw(config, results, curves):
     """Draw the sweep's figure from the rows that `collect` has written; returns its path."""
-    chances = [train.make_dataset(row["dataset"], row["input_length"]).chance for row in results]
+    chances = {row["palindrome_length"]: train.make_dataset(row["dataset"], row["input_length"]).chance
+               for row in results}
     if PRESETS[config.preset].curves:
         return drawing.learning_curves(curves, chances, figure_of(config), [config.output / "curves.csv"])
-    return drawing.lengths(results, chances, figure_of(config), [config.output / "results.csv"])
+    return drawing.lengths(results, chances.values(), figure_of(config), [config.output / "results.csv"])
 
 
 def main(config):

@@ -126,7 +126,7 @@ def make_optimizer(config, parameters):
 
 @torch.no_grad()
 def evaluate(model, digits, labels):
-    """Mean cross-entropy (nats) and accuracy on a set of palindromes, in chunks whose one-hot vectors fit in memory."""
+    """Mean cross-entropy (nats) and accuracy on a set of sequences, in chunks whose one-hot vectors fit in memory."""
     loss = correct = 0.0
     size = max(1, min(1000, 10**7 // digits[0].numel()))
     for some_digits, some_labels in zip(digits.split(size), labels.split(size)):

@@ -53,13 +53,14 @@ def parse_args(argv=None):
 
 
 def our_training(config, seed, *flags, processes=0):
-    """Rows of metrics of `part2.train_text`, run here, or else in so many processes of one thread each."""
+    """Rows of metrics of `part2.train_text`, run here, or else in `processes` processes of one thread each."""
     with tempfile.TemporaryDirectory() as folder:
         flags = ["--txt_file", str(config.txt_file), "--device", config.device, "--train_steps", str(config.updates),
                  "--seed", str(seed), "--output", folder, *flags]
         if processes:
             torchrun = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
-            done = subprocess.run([sys.executable, "-m", *torchrun * (processes > 1), train_text.SCRIPT, *flags],
+            launcher = torchrun if processes > 1 else []
+            done = subprocess.run([sys.executable, "-m", *launcher, train_text.SCRIPT, *flags],
                                   cwd=files.ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
                                   capture_output=True, text=True)
             if done.returncode:

@@ -19,7 +19,7 @@ from part1 import cli, run
 from part1.checkpoint import finite, fits
 from part1.cli import InputError
 from part2.dataset import Vocabulary
-from part2.model import TextGenerationModel
+from part2.model import TextGenerationModel, evaluating
 
 # Rows of every forward pass, needed or not: another number would round the logits differently, and a sample would
 # depend on how many others are drawn beside it.
@@ -99,9 +99,8 @@ def write(model, vocabulary, length, prompt="", temperature=None, num_samples=1,
         raise InputError(f"length and number of samples must be at least 1, not {length} and {num_samples}")
     known = encode_prompt(vocabulary, prompt, length)
     seed = generator.initial_seed() if generator else int(torch.randint(2**62, ()))
-    device, was_training = next(model.parameters()).device, model.training
-    model.eval()
-    try:
+    device = next(model.parameters()).device
+    with evaluating(model):
         if prompt:  # read once: all samples begin in the same state
             with torch.inference_mode():
                 logits, state = read(model, known)
@@ -123,8 +122,6 @@ def write(model, vocabulary, length, prompt="", temperature=None, num_samples=1,
                         # Drawn on the CPU: other devices may lack float64, or sum in an order that changes.
                         written = sample(logits.cpu(), temperature, uniform[:, position])
                 yield first, written
-    finally:
-        model.train(was_training)
 
 
 def generate(model, vocabulary, length, prompt="", temperature=None, num_samples=1, generator=None):
@@ -158,21 +155,20 @@ def beam_search(model, vocabulary, length, prompt, beam_size):
     if not prompt or beam_size < 1:
         raise InputError("beam search needs a prompt to continue, and at least one beam")
     known = encode_prompt(vocabulary, prompt, length)
-    device, was_training = next(model.parameters()).device, model.training
-    model.eval()
+    device = next(model.parameters()).device
     written = torch.empty(1, 0, dtype=torch.int64)  # (beams, characters)
     scores = torch.zeros(1, dtype=torch.float64)  # log-probability of each beam
-    logits, state = read(model, known)
-    for k in range(length - len(prompt)):
-        if k:
-            logits, state = model(written[:, -1:].to(device), state)
-            logits = logits[:, -1]
-        candidates = scores.unsqueeze(1) + logits.cpu().double().log_softmax(dim=1)  # (beams, vocabulary)
-        scores, best = candidates.flatten().topk(min(beam_size, candidates.numel()))
-        parents, last = best // vocabulary.vocab_size, (best % vocabulary.vocab_size).unsqueeze(1)
-        written = torch.cat([written[parents], last], dim=1)
-        state = tuple(part[:, parents.to(device)] for part in state)
-    model.train(was_training)
+    with evaluating(model):
+        logits, state = read(model, known)
+        for k in range(length - len(prompt)):
+            if k:
+                logits, state = model(written[:, -1:].to(device), state)
+                logits = logits[:, -1]
+            candidates = scores.unsqueeze(1) + logits.cpu().double().log_softmax(dim=1)  # (beams, vocabulary)
+            scores, best = candidates.flatten().topk(min(beam_size, candidates.numel()))
+            parents, last = best // vocabulary.vocab_size, (best % vocabulary.vocab_size).unsqueeze(1)
+            written = torch.cat([written[parents], last], dim=1)
+            state = tuple(part[:, parents.to(device)] for part in state)
     return [(prompt + vocabulary.convert_to_string(row), score) for row, score in zip(written, scores.tolist())]
 
 

@@ -6,7 +6,7 @@ The run must have held out text (--eval_fraction). Results, in `--output`:
 
 * `samples.csv`: the `MEASURES` of texts of 1000 characters at each temperature, and of pieces of the held-out text
   beside them. A mean over the texts, a bootstrap 95 % interval of it, and the largest value.
-* `context.csv`: bits per held-out character when the network reads exactly so many characters before it.
+* `context.csv`: bits per held-out character when the network has read exactly `context` characters before it.
 * `beams.csv`: greedy search, beams and samples after twenty prompts of held-out text, beside how that goes on; what
   they write is printed.
 * `measures.pdf` / `.png`: the first two drawn.
@@ -88,7 +88,7 @@ def sample_rows(model, vocabulary, book, held_out, number, length, seed):
 
 
 def context_rows(model, vocabulary, held_out, positions):
-    """Rows of `context.csv`: bits of the same evenly spaced characters, each after exactly so many characters.
+    """Rows of `context.csv`: bits of the same evenly spaced characters, each after exactly `context` characters.
 
     `gain` is how many bits fewer these are than after the shorter context in the row before. Standard errors are those
     of means over the positions.

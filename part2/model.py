@@ -3,6 +3,7 @@ import contextlib
 
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn.functional import dropout, one_hot
 
 
@@ -36,20 +37,23 @@ class TextGenerationModel(nn.Module):
         """
         x = one_hot(x, self.vocabulary_size).to(self.linear.weight.dtype)
         if self.training and self.recurrent_drop:
-            h, state = self.with_weight_drop(x, state)
+            weights = {name: dropout(weight, self.recurrent_drop) for name, weight in self.lstm.named_parameters()
+                       if name.startswith("weight_hh")}
+            h, state = functional_call(self.lstm, weights, (x, state))
         else:
             h, state = self.lstm(x, state)
         return self.linear(self.dropout(h)), state
 
-    def with_weight_drop(self, x, state):
-        """What `self.lstm` makes of x, float (batch, T, K), with a part of its recurrent weights."""
-        lstm = self.lstm
-        if state is None:
-            state = (x.new_zeros(lstm.num_layers, len(x), lstm.hidden_size),) * 2
-        weights = [dropout(weight, self.recurrent_drop) if name.startswith("weight_hh") else weight
-                   for name, weight in lstm.named_parameters()]
-        h, *state = torch.lstm(x, state, weights, True, lstm.num_layers, lstm.dropout, True, False, True)
-        return h, tuple(state)
+
+@contextlib.contextmanager
+def evaluating(model):
+    """Put `model` in evaluation mode, and afterwards back in the mode in which it was."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def make_model(config, vocabulary_size, device="cpu"):

@@ -76,6 +76,7 @@ def parse_args(argv=None):
 
 
 def main(config):
+    files.refuse_foreign(config.output / "ngram.csv", ["model", "held_out_bits"])
     text = TextDataset(config.txt_file, 1, config.strip_gutenberg)
     held_out = text.hold_out(config.eval_fraction)
     p = probabilities(text.data.numpy(), held_out.numpy(), text.vocab_size, config.longest)

@@ -58,7 +58,7 @@ def begin(script, config):
         distributed.init_process_group(backend, rank=RANK, world_size=SIZE, store=store)
     except RuntimeError as error:  # a network interface that is not there, say
         raise cli.InputError(f"the processes cannot connect: {cli.one_line(error)}") from None
-    all_reduce(torch.zeros(1))  # a barrier: who goes on may fail and end, which those still connecting cannot bear
+    all_reduce(torch.zeros(1))  # a barrier: a rank that fails while another still connects leaves that one waiting
     return config, device
 
 

@@ -28,7 +28,7 @@ from part1.cli import InputError
 from part2 import parallel
 from part2.dataset import TextDataset
 from part2.generate import generate
-from part2.model import autocast, bf16_kernels, make_model
+from part2.model import autocast, bf16_kernels, evaluating, make_model
 
 SCRIPT = "part2.train_text"
 SAMPLES, SAMPLE_LENGTHS = 5, (15, 30, 90)
@@ -135,13 +135,12 @@ def evaluate(model, characters, streams=32):
     length = (len(characters) - 1) // streams
     inputs = characters[:streams * length].view(streams, length)
     targets = characters[1:streams * length + 1].view(streams, length)
-    model.eval()
     state, total, hits = None, 0.0, 0
-    for some_inputs, some_targets in zip(inputs.split(100, dim=1), targets.split(100, dim=1)):
-        logits, state = model(some_inputs, state)
-        total += cross_entropy(logits.flatten(0, 1), some_targets.flatten(), reduction="sum").item()
-        hits += (logits.argmax(dim=2) == some_targets).sum().item()
-    model.train()
+    with evaluating(model):
+        for some_inputs, some_targets in zip(inputs.split(100, dim=1), targets.split(100, dim=1)):
+            logits, state = model(some_inputs, state)
+            total += cross_entropy(logits.flatten(0, 1), some_targets.flatten(), reduction="sum").item()
+            hits += (logits.argmax(dim=2) == some_targets).sum().item()
     return total / targets.numel(), hits / targets.numel()
 
 
@@ -170,9 +169,8 @@ def keep_best(current):
 
 def write_samples(model, text, config, step):
     """A block of `samples.txt`: the same sentences cut at each of `SAMPLE_LENGTHS`, line ends shown as ↵."""
-    prompt = config.gen_input
-    lengths = [len(prompt) + length for length in SAMPLE_LENGTHS] if prompt else SAMPLE_LENGTHS
-    sentences = generate(model, text, lengths[-1], prompt, config.temperature, SAMPLES,
+    lengths = [len(config.gen_input) + length for length in SAMPLE_LENGTHS]
+    sentences = generate(model, text, lengths[-1], config.gen_input, config.temperature, SAMPLES,
                          run.generator(config.seed, f"samples at update {step}"))
     lines = [f"update {step} of {config.train_steps}"]
     for k, sentence in enumerate(sentences):

@@ -20,8 +20,8 @@ from part1 import cli
 from part3.edge_list import in_order, plain, read_edge_list, typed_edges
 from part3.graph import EDGES, NODES, add_self_loops, adjacency, dense, neighbour_lists, normalized, spread
 
-SHOWN = 12  # at most so many updates are listed or drawn
-DRAWN = 60  # at most so many nodes are drawn
+SHOWN = 12  # updates that are listed or drawn at most
+DRAWN = 60  # nodes that are drawn at most
 
 
 def parse_args(argv=None):

@@ -38,7 +38,7 @@ def escape(text):
 
 
 def number(value, digits=2):
-    """A number with so many digits after the point; a whole one with thin spaces between thousands."""
+    """A number with `digits` digits after the point; a whole one with thin spaces between thousands."""
     if isinstance(value, (int, np.integer)):
         text = f"{value:,}".replace(",", r"\,") if abs(value) >= 10_000 else str(value)
     else:
@@ -60,7 +60,7 @@ def tabular(columns, head, *groups):
 
 
 def samples(groups, bar_after=None):
-    """Samples in typewriter: pairs of a group's name and its texts, with a bar after so many characters."""
+    """Samples in typewriter: pairs of a group's name and its texts, with a bar after `bar_after` characters."""
     bar, blocks = r"{\color{gray}\vrule}", []
     for name, texts in groups:
         lines = [bar.join(map(escape, [text[:bar_after], text[bar_after:]] if bar_after else [text])) for text in texts]

@@ -97,18 +97,20 @@ def traces(sources, path):
 def binary(sources, path):
     """Learning curves on the binary palindromes of 2020."""
     entropies = (drawing.label_entropy(0), "entropy of the label"), (drawing.label_entropy(3), "given the last 3 bits")
-    return drawing.learning_curves(read_result(sources[0]), [2 / 3], path, sources, entropies)
+    curves = read_result(sources[0])
+    chances = {row["palindrome_length"]: 2 / 3 for row in curves}
+    return drawing.learning_curves(curves, chances, path, sources, entropies)
 
 
 def baum_sweet(sources, path):
     """Learning curves on the Baum-Sweet sequences of 2020; the start of a curve is the best guess."""
-    return drawing.learning_curves(read_result(sources[0]), [], path, sources)
+    return drawing.learning_curves(read_result(sources[0]), {}, path, sources)
 
 
 def combinations(sources, path):
     """Learning curves on the random combinations of 2020, whose label is one of L."""
     curves = read_result(sources[0])
-    chances = [1 / length for length in dict.fromkeys(row["palindrome_length"] for row in curves)]
+    chances = {row["palindrome_length"]: 1 / row["palindrome_length"] for row in curves}
     return drawing.learning_curves(curves, chances, path, sources)
 
 

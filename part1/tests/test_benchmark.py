@@ -11,7 +11,7 @@ SMALL = ["--num_hidden", "6", "--batch_size", "5", "--repeats", "2"]
 def test_a_small_run_writes_tables_and_figure(tmp_path, call, monkeypatch):
     monkeypatch.setenv("PATH", "")  # hides the compiler: compiling takes half a minute
     before, folder = dict(os.environ), tmp_path / "out"
-    status, out, err = call(benchmark, *SMALL, "--models", "LSTM", "--lengths", 5, "--threads", 2,
+    status, out, err = call(benchmark, *SMALL, "--model_type", "LSTM", "--palindrome_lengths", 5, "--threads", 2,
                             "--memory_lengths", "--output", folder)
     assert (status, err) == (0, "") and "bptt/torch" in out and os.environ == before
     rows = files.read_csv(folder / "benchmark.csv")
@@ -29,6 +29,7 @@ def test_a_small_run_writes_tables_and_figure(tmp_path, call, monkeypatch):
     assert (folder / "benchmark.png").stat().st_size > 5000 and (folder / "benchmark.pdf").exists()
 
 
-@pytest.mark.parametrize("argv", [["--lengths", "1"], ["--models", "GPT"], ["--repeats", "0"], ["--threads", "0"]])
+@pytest.mark.parametrize("argv", [
+    ["--palindrome_lengths", "1"], ["--model_type", "GPT"], ["--repeats", "0"], ["--threads", "0"]])
 def test_wrong_flags_end_in_one_line(argv, refused):
     refused(benchmark, *argv)

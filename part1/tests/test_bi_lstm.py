@@ -71,7 +71,7 @@ def test_the_scripts_take_it(tmp_path, call, benchmark_here):
     assert call(look_inside, *checkpoint)[::2] == (0, "")
     assert call(grads_over_time, "--model_type", "BiLSTM", "--palindrome_length", 4, *sizes, "--output", tmp_path)[0] == 0
     assert {row["state"] for row in files.read_csv(tmp_path / "gradients.csv")} == {"h", "c"}
-    assert call(benchmark, "--models", "GRU", "BiLSTM", "--lengths", 4, "--threads", 1, "--repeats", 1,
+    assert call(benchmark, "--model_type", "GRU", "BiLSTM", "--palindrome_lengths", 4, "--threads", 1, "--repeats", 1,
                 "--memory_lengths", "--output", tmp_path, *sizes)[0] == 0
     rows = {row["model_type"]: row for row in files.read_csv(tmp_path / "benchmark.csv")}
     assert [(rows[name]["bptt_ms"] is None, rows[name]["torch_ms"] is None) for name in ("GRU", "BiLSTM")] == [

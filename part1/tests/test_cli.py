@@ -69,6 +69,7 @@ def test_typed_are_the_flags_that_were_given_even_at_their_defaults(argv, typed)
     (["--list", "a\nb"], r"argument --list: invalid int value: 'a\nb'"),
     (["--number=--"], "argument --number: expected one argument, not --"),
     (["--list=--"], "argument --list: expected one argument, not --"),
+    (["--number=1=--"], "argument --number: must be a whole number at least 1, not '1=--'"),
     (["--path", "a\0b"], r"argument --path: must name a file or folder, not be 'a\x00b'")])
 def test_a_wrong_flag_is_one_line_and_exit_2(argv, message, capsys):
     for parse in (parser().parse_args, parser().parse_typed):

@@ -19,7 +19,7 @@ def gradient_norms(network, digits, labels):
 def loss_with_a_push(network, digits, labels, t, which, push):
     """The examples' losses when state number `which` of step t is moved by `push`, in a loop of its own."""
     inputs = network.encode(digits)
-    state = [torch.zeros(len(digits), network.W_ph.shape[1], dtype=torch.float64) for _ in network.state]
+    state = [torch.zeros(len(digits), network.W_ph.shape[1], dtype=torch.float64) for _ in network.state_names]
     for step in range(inputs.shape[1]):
         state = list(network.step(inputs[:, step], *state))
         if step == t:
@@ -36,7 +36,7 @@ def test_norms_are_those_of_difference_quotients(network_class, input_dim):
     digits, labels = PalindromeDataset(6).batch(3, torch.Generator().manual_seed(0))
     digits = digits / 4 if input_dim == 1 else digits  # keeps the raw digits out of the saturated tails
     found = gradient_norms(network, digits, labels)
-    assert list(found) == list(network_class.state)
+    assert list(found) == list(network_class.state_names)
     size = 1e-5
     with torch.no_grad():
         for which, name in enumerate(found):
@@ -123,7 +123,7 @@ def test_wrong_checkpoints_are_one_line(checkpoints, tmp_path, refused):
     torn.write_bytes(checkpoints["RNN"].read_bytes()[:-50])
     output = tmp_path / "output"
     for file, message in [(torn, "torn"), (tmp_path, "checkpoint.pt meant?"), (tmp_path / "none.pt", "no checkpoint"),
-                          (checkpoints["longer"], "same palindrome length")]:
+                          (checkpoints["longer"], "another --input_length")]:
         assert message in refused(grads_over_time, "--checkpoint", checkpoints["RNN"], file, "--output", output)
     assert not output.exists()
 

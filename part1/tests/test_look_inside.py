@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.autograd.functional import jacobian
 
-from part1 import drawing, evaluate, files, look_inside, run, train
+from part1 import drawing, evaluate, files, grads_over_time, look_inside, run, train
 from part1.dataset import PalindromeDataset
 from part1.lstm import LSTM
 from part1.vanilla_rnn import VanillaRNN
@@ -14,7 +14,7 @@ def test_jacobians_are_autograds(network_class):
     torch.manual_seed(0)
     network, x = network_class(6, 10, 5, 10).double(), torch.randint(10, (1, 6))
     states, inputs = list(network.states(x)), network.encode(x).unbind(dim=1)
-    for k, name in enumerate(network.state):
+    for k, name in enumerate(network.state_names):
         for t in range(6):
             def last_hidden(tensor):
                 state = [*states[t]]
@@ -83,6 +83,21 @@ def test_networks_read_other_lengths(tmp_path, call):
     assert (status, err) == (0, "") and [row["T"] for row in rows] == [10, 200]
     assert all(row["accuracy"] > 0.95 and row["trained_at"] == 10 for row in rows)
     assert (tmp_path / "beyond.png").exists()
+
+
+def test_only_seeds_are_averaged(tmp_path, refused):
+    for folder, *more in (("one", "--seed", "1"), ("wide", "--num_hidden", "9")):
+        flags = ["--train_steps", "1", "--input_length", "3", "--eval_size", "9", *more, "--output", tmp_path / folder]
+        train.train(train.parse_args(list(map(str, flags))), quiet=True)
+    checkpoints = [tmp_path / name / "checkpoint.pt" for name in ("one", "wide")]
+    for script in (evaluate, grads_over_time):
+        assert "another --num_hidden: only seeds" in refused(script, "--checkpoint", *checkpoints, "--output", tmp_path)
+
+
+def test_the_slope_is_that_of_tanh_units():
+    digits = PalindromeDataset(4).batch(5)[0]
+    for name, has in {"RNN": True, "LSTM": True, "PeepLSTM": True, "GRU": False}.items():
+        assert (look_inside.kept_and_gates(train.MODELS[name](3, 1, 4, 10), digits)["slope"] is not None) == has
 
 
 def test_wilsons_interval_is_the_published_one():

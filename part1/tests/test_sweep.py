@@ -154,12 +154,20 @@ def test_the_curves_show_each_seed_and_the_mean(monkeypatch):
     curves = [{"model_type": "LSTM", "palindrome_length": 10, "seed": seed, "step": step, "accuracy": accuracy,
                "eval_loss": loss} for seed, step, accuracy, loss in [
                    (5, 50, 0.6, 1.0), (5, 100, 0.8, 0.5), (10, 50, 0.8, 0.8), (10, 100, 1.0, 0.1), (10, 150, 1.0, 0.0)]]
-    accuracy, loss = artists(monkeypatch, drawing.learning_curves, curves, [2 / 3])
+    accuracy, loss = artists(monkeypatch, drawing.learning_curves, curves, {10: 2 / 3})
     assert [list(line.get_ydata()) for line in accuracy.lines[:2]] == [[0.6, 0.8], [0.8, 1.0]]
     assert list(accuracy.lines[2].get_xdata()) == [50, 100]  # updates that all seeds have
     assert list(accuracy.lines[2].get_ydata()) == pytest.approx([0.7, 0.9])
     assert list(loss.lines[2].get_ydata()) == pytest.approx([0.9, 0.3])
     assert set(accuracy.lines[3].get_ydata()) == {2 / 3}
+
+
+def test_each_length_has_its_own_chance(monkeypatch):
+    config = sweep.parse_args(["--preset", "2020B"])
+    rows = [{"model_type": "LSTM", "palindrome_length": L, "seed": seed, "step": 50, "accuracy": 0.5, "eval_loss": 1.0,
+             "dataset": "random_combinations", "input_length": L} for L in (4, 6) for seed in (5, 10)]
+    four, six, *_ = artists(monkeypatch, lambda rows, _: sweep.draw(config, rows, rows), rows)
+    assert [set(axes.lines[-1].get_ydata()) for axes in (four, six)] == [{1 / 4}, {1 / 6}]
 
 
 # Again

@@ -64,8 +64,9 @@ FLAGGED = [  # further commands whose flags are spoilt
     f"part1.train {TRAIN} --output new", f"part2.train_text {TEXT} --output new",
     "part1.grads_over_time --palindrome_length 5 --num_hidden 3 --seeds 0 --batch_size 4 --output new",
     f"part1.sweep {SWEEP} --output new --list_cells", f"part1.sweep {SWEEP} --output new --cell 0",
-    "part1.benchmark --models RNN --lengths 4 --threads 1 --repeats 1 --memory_lengths 4 --num_hidden 3 --batch_size 4 "
-    "--output new", "part2.benchmark --updates 9 --txt_file missing --output new",  # it would take minutes
+    "part1.benchmark --model_type RNN --palindrome_lengths 4 --threads 1 --repeats 1 --memory_lengths 4 "
+    "--num_hidden 3 --batch_size 4 --output new",
+    "part2.benchmark --updates 9 --txt_file missing --output new",  # it would take minutes
     "part3.benchmark --nodes 10 --rivals --output new", "part3.gcn --figure new",
     "part2.generate --checkpoint text/checkpoint.pt --gen_input The --length 9 --beam_size 2",
     "report.submit --lastname Jansen --output new --skip_tests --without_books", "assets.download --list grimms",

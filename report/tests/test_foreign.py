@@ -10,6 +10,8 @@ import pytest
     ("part1.grads_over_time", "gradients.csv gradients.pdf gradients.png"),
     ("part1.benchmark", "benchmark.csv memory.csv data.csv benchmark.pdf benchmark.png"),
     ("part2.study", "text.json curves.csv curves.pdf curves.png"),
+    ("part1.evaluate --checkpoint missing.pt", "beyond.csv beyond.pdf beyond.png"),
+    ("part1.look_inside", "traces.csv directions.csv states.csv"), ("part2.ngram", "ngram.csv"),
     ("part2.benchmark", "benchmark.csv"), ("part3.benchmark", "benchmark.csv")])
 def test_a_foreign_file_is_refused_before_the_work(script, names, tmp_path, call):
     script, *flags = script.split()

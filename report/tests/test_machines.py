@@ -66,7 +66,7 @@ def test_the_main_jobs_run_without_what_windows_lacks(tmp_path):
 
 def test_the_peak_memory_is_left_out_where_python_cannot_tell_it(tmp_path, call, benchmark_here, monkeypatch):
     monkeypatch.setattr(benchmark, "resource", None)
-    flags = "--models RNN --lengths 4 --threads 1 --repeats 1 --num_hidden 3 --batch_size 4 --output"
+    flags = "--model_type RNN --palindrome_lengths 4 --threads 1 --repeats 1 --num_hidden 3 --batch_size 4 --output"
     assert call(benchmark, *flags.split(), tmp_path)[::2] == (0, "")
     assert {path.stem for path in tmp_path.iterdir()} == {"benchmark", "data"}
 
