@@ -111,8 +111,9 @@ def length_numbers(longer, longest_latch, *sweeps):
     return {
         "n": n, "d": d, "batch": first["batch_size"], "clip": setting([first], "max_norm"),
         "parameters/LSTM": 4 * (n * d + n * n + n), "parameters/PeepLSTM": 4 * n * d + 3 * n * n + 4 * n,
-        "official/RNN/solved": longest(official["RNN"]), "official/limit": setting(sweeps[0], "train_steps"),
+        "official/limit": setting(sweeps[0], "train_steps"),
         "official/RNN/20": solving(official["RNN"][20]), "official/LSTM/20": solving(official["LSTM"][20]),
+        "official/RNN/30": solving(official["RNN"][30]), "official/LSTM/30": solving(official["LSTM"][30]),
         "official/test": setting(sweeps[0], "eval_size"),
         "least/test": number(min(row["eval_size"] for rows in sweeps for row in rows)),
         "naive/LSTM/solved": longest(naive["LSTM"]), "forget/LSTM/solved": longest(forget["LSTM"]),
