@@ -204,8 +204,10 @@ def read_csv(path, columns=(), size=None):
     """
     def value(field):
         for kind in (int, float):
-            with contextlib.suppress(ValueError):
+            try:
                 return kind(field)
+            except ValueError:
+                pass
         return {"True": True, "False": False}.get(field, field or None)
 
     try:

@@ -63,8 +63,8 @@ def table(caption, head, rows, numbers=None, kind=""):
     lines = [f'<div class="scroll"><table class="{kind}">{caption and f"<caption>{caption}</caption>"}<thead><tr>',
              *(f"<th scope=col{right}>{cell}</th>" for right, cell in zip(align, head)), "</tr></thead><tbody>"]
     for first, *others in rows:
-        cells = (f"<td{right}>{cell}</td>" for right, cell in zip(align[1:], others))
-        lines.append(f"<tr><th scope=row>{first}</th>{''.join(cells)}</tr>")
+        fields = (f"<td{right}>{field}</td>" for right, field in zip(align[1:], others))
+        lines.append(f"<tr><th scope=row>{first}</th>{''.join(fields)}</tr>")
     return "\n".join([*lines, "</tbody></table></div>"])
 
 

@@ -136,16 +136,16 @@ def text(sources, path):
 
 def text_measures(sources, path):
     """How good the samples of the text models are at each temperature, and how far back the models look."""
-    samples, context = ({WRITERS[name.removesuffix(f"_{table}")]: read_result(source)
-                         for name, source in ((source.stem, source) for source in sources) if name.endswith(table)}
-                        for table in ("samples", "context"))
+    samples, context = ({WRITERS[source.stem.removesuffix(f"_{table}")]: read_result(source)
+                         for source in sources if source.stem.endswith(table)} for table in ("samples", "context"))
     return text_drawing.measures(samples, context, path, sources)
 
 
 def text_settings(sources, path):
     """Held-out bits of the text models with each of the settings, against the characters that they have read."""
-    contents = dict(zip(FIGURES["text_settings"][0], map(read_result, sources)))
-    runs = {WRITERS[name]: (contents[f"{name}.json"]["settings"], contents[f"{name}_curves.csv"]) for name in WRITERS}
+    contents = {source.name: read_result(source) for source in sources}
+    runs = {writer: (contents[f"{name}.json"]["settings"], contents[f"{name}_curves.csv"])
+            for name, writer in WRITERS.items() if f"{name}.json" in contents}
     for row in contents["text_settings.csv"]:
         runs[row["setting"]] = row, [curve for curve in contents["text_settings_curves.csv"]
                                      if curve["setting"] == row["setting"]]

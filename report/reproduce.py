@@ -3,7 +3,7 @@
     python -m report.reproduce                     # quick: small networks, minutes; everything under runs/quick/
     python -m report.reproduce --preset full       # the studies behind report/results/ and report/report.pdf; hours
     sbatch --array=0-N report/reproduce.sbatch --preset full     # the same on a cluster; --list_cells says what N is
-    python -m report.reproduce --preset full --collect           # the report of what is done so far
+    python -m report.reproduce --preset full --collect     # results and figures of what is done; of all, the report
 
 A study that is interrupted goes on with the same command, and one whose results are there is not run again. Training
 takes place under runs/; only small result files and figures leave it.
@@ -111,7 +111,9 @@ def main(config):
             print(f"page: {files.display(write_page(preset))}")
         else:
             plots.draw(preset.results, preset.results.with_name("figures"))
-            print(f"report: {build.update(preset.results.parent, preset.results.with_name('report.pdf'))}")
+            done = sum(study.done(preset.results) for study in preset.studies)
+            print(f"report: {done} of {len(preset.studies)} studies are done" if done < len(preset.studies) else
+                  f"report: {build.update(preset.results.parent, preset.results.with_name('report.pdf'))}")
 
 
 if __name__ == "__main__":

@@ -107,9 +107,9 @@ def read_result(path):
         content = files.read_json(path)
         check(content, shape, files.display(path))
     else:
-        content = files.read_csv(path, shape)
+        content, name = files.read_csv(path, shape), files.display(path)
         for k, row in enumerate(content, 2):
-            check(row, shape, f"line {k} of {files.display(path)}")
+            check(row, shape, f"line {k} of {name}")
     return content
 
 

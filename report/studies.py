@@ -46,7 +46,7 @@ class Study:
 
     @property
     def again(self):
-        """The command line that makes the study again, elsewhere."""
+        """The command line that makes the study again, elsewhere; of the quick preset, which the page shows."""
         return f"python -m {self.command} --output runs/again/{self.name}"
 
     @property

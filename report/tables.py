@@ -94,39 +94,39 @@ def updates(rows):
 
 def horizon_table(longest_latch, *sweeps):
     """How many of the seeds solve each length, for each of the `SWEEPS` and each network."""
-    def field(rows):
-        return f"{sum(accuracy >= SOLVED for accuracy in accuracies(rows))}/{len(rows)}" if rows else ""
-
-    bodies = [named(name, [[model_name(model), *(field(lengths.get(T)) for T in LENGTHS)]
-                           for model, lengths in cells(rows + longest_latch * (name == "latch")).items()])
+    bodies = [named(name, [[model_name(model), *(solving(lengths[T]).replace(" of ", "/") if T in lengths else ""
+                                                 for T in LENGTHS)] for model, lengths in cells(rows + longest_latch * (name == "latch")).items()])
               for name, rows in zip(SWEEPS, sweeps)]
     return tabular("ll" + "r" * len(LENGTHS), ["settings", "network", f"$T={LENGTHS[0]}$", *map(str, LENGTHS[1:-2]),
                                                "$10^4$", "$10^5$"], *bodies)
 
 
-def length_numbers(longer, longest_latch, *sweeps):
-    official, naive, _, forget, tuned, latch, raw, frozen, _ = map(cells, sweeps)
-    first = sweeps[4][0]
-    n, d = first["num_hidden"], first["input_dim"]
+def length_numbers(longer, longest_latch, official, naive, _, forget, tuned, latch, raw, frozen, __):
+    n, d = tuned[0]["num_hidden"], tuned[0]["input_dim"]
+
+    def solved_by(rows, model):
+        return longest(cells(rows)[model])
+
+    def at(rows, model, T):
+        return cells(rows)[model][T]
+
+    RNN, LSTM = (at(tuned, model, solved_by(tuned, model)) for model in ("RNN", "LSTM"))
     return {
-        "n": n, "d": d, "batch": first["batch_size"], "clip": setting([first], "max_norm"),
+        "n": n, "d": d, "batch": tuned[0]["batch_size"], "clip": setting(tuned[:1], "max_norm"),
         "parameters/LSTM": 4 * (n * d + n * n + n), "parameters/PeepLSTM": 4 * n * d + 3 * n * n + 4 * n,
-        "official/limit": setting(sweeps[0], "train_steps"),
-        "official/RNN/20": solving(official["RNN"][20]), "official/LSTM/20": solving(official["LSTM"][20]),
-        "official/RNN/30": solving(official["RNN"][30]), "official/LSTM/30": solving(official["LSTM"][30]),
-        "official/test": setting(sweeps[0], "eval_size"),
-        "least/test": number(min(row["eval_size"] for rows in sweeps for row in rows)),
-        "naive/LSTM/solved": longest(naive["LSTM"]), "forget/LSTM/solved": longest(forget["LSTM"]),
-        "tuned/RNN/others": solving([row for row in tuned["RNN"][longest(tuned["RNN"])] if row["seed"] > 1]),
-        "tuned/RNN/solved": longest(tuned["RNN"]), "tuned/LSTM/solved": longest(tuned["LSTM"]),
-        "tuned/LSTM/updates": updates(tuned["LSTM"][longest(tuned["LSTM"])]),
-        "latch/RNN/solved": longest(latch["RNN"]), "latch/LSTM/solved": longest(latch["LSTM"]),
-        "raw/solved": longest(raw["RNN"]), "raw/updates": max(row["steps"] for row in sweeps[6]),
+        "official/limit": setting(official, "train_steps"), "official/test": setting(official, "eval_size"),
+        "official/RNN/20": solving(at(official, "RNN", 20)), "official/LSTM/20": solving(at(official, "LSTM", 20)),
+        "official/RNN/30": solving(at(official, "RNN", 30)), "official/LSTM/30": solving(at(official, "LSTM", 30)),
+        "least/test": number(min(row["eval_size"] for row in official + naive + tuned + latch + raw)),
+        "naive/LSTM/solved": solved_by(naive, "LSTM"), "forget/LSTM/solved": solved_by(forget, "LSTM"),
+        "tuned/RNN/others": solving([row for row in RNN if row["seed"] > 1]), "tuned/RNN/solved": solved_by(tuned, "RNN"),
+        "tuned/LSTM/solved": solved_by(tuned, "LSTM"), "tuned/LSTM/updates": updates(LSTM),
+        "latch/RNN/solved": solved_by(latch, "RNN"), "latch/LSTM/solved": solved_by(latch, "LSTM"),
+        "raw/solved": solved_by(raw, "RNN"), "raw/updates": max(row["steps"] for row in raw),
         "latch/longest": setting(longest_latch, "palindrome_length"), "latch/longest/seeds": len(longest_latch),
-        "latch/updates": max(row["steps"] for row in sweeps[5]),
-        "latch/batch": setting(sweeps[5], "batch_size"),
-        "frozen/RNN/solved": longest(frozen["RNN"]), "frozen/LSTM/solved": longest(frozen["LSTM"]),
-        "frozen/rate": setting(sweeps[7], "learning_rate"),
+        "latch/updates": max(row["steps"] for row in latch), "latch/batch": setting(latch, "batch_size"),
+        "frozen/RNN/solved": solved_by(frozen, "RNN"), "frozen/LSTM/solved": solved_by(frozen, "LSTM"),
+        "frozen/rate": setting(frozen, "learning_rate"),
         "longer/T": setting(longer, "palindrome_length"), "longer/last": max(row["steps"] for row in longer),
     }
 
@@ -596,7 +596,7 @@ TABLES = {
     "text_best.tex": (best_table, "text_best.json"),
     "graph_2019.tex": (matrix, "graph_2019.json"), "graph_2020.tex": (matrix, "graph_2020.json"),
 }
-REQUIRED = tuple(dict.fromkeys([
+REQUIRED = tuple(dict.fromkeys([  # those of the tables, and what claims, figures and the time take besides
     *(name for _, *names in (*NUMBERS, *TABLES.values()) for name in names),
     "corrected.csv", "states_short.csv", "trained_latch.csv", "text_best_curves.csv",
     "text_settings_curves.csv"]))

@@ -1,4 +1,6 @@
 """Fixtures of Part 1's tests: scripts called in this process, and scripts running in one of their own."""
+import pickle
+
 import hypothesis
 import pytest
 import torch
@@ -39,9 +41,12 @@ def refused(call):
 @pytest.fixture
 def benchmark_here(monkeypatch):
     """Makes `part1.benchmark` measure in this process, and hides the compiler, both to save time."""
-    monkeypatch.setattr(benchmark, "in_new_processes", lambda function, config, jobs, spins=1000: [
-        function(config, *job) for job in jobs])
-    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
+    def here(function, config, jobs, spins=1000):
+        monkeypatch.setenv("GOMP_SPINCOUNT", str(spins))
+        return [function(*pickle.loads(pickle.dumps((config, *job)))) for job in jobs]
+
+    monkeypatch.setattr(benchmark, "in_new_processes", here)
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
     monkeypatch.setenv("PATH", "")
 
 

@@ -169,13 +169,14 @@ def test_members_are_counted(limit):
 
 
 def test_baum_sweet_distribution_is_that_of_drawing_again():
-    dataset, size = BaumSweetDataset(2), 200_000
+    dataset, size = BaumSweetDataset(2), 100_000
     symbols, labels = dataset.batch(size, generator())
     texts = ["".join(" 01"[int(symbol)] for symbol in row) for row in symbols.tolist()]
     assert all(len(text) == 8 and text == f"{text.strip():>8}" for text in texts)
     counts = Counter(int(text, 2) for text in texts)
-    assert labels.tolist() == [label_of(int(text, 2)) for text in texts]
-    weights = {number: 1 if label_of(number) else 0.016724 for number in range(10, 101)}  # the last one included
+    label = {number: label_of(number) for number in range(10, 101)}  # the last one included
+    assert labels.tolist() == [label[int(text, 2)] for text in texts]
+    weights = {number: 1 if label[number] else 0.016724 for number in label}
     scale = size / sum(weights.values())
     assert set(counts) <= set(weights)
     for number, weight in weights.items():
@@ -183,7 +184,7 @@ def test_baum_sweet_distribution_is_that_of_drawing_again():
         assert abs(counts[number] - expected) < 5 * math.sqrt(expected), number
     dataset, size = BaumSweetDataset(6), 100_000
     share = dataset.batch(size, generator())[1].double().mean().item()
-    ones = sum(map(label_of, range(10, 10**6 + 1)))
+    ones = BaumSweetDataset.labels(torch.arange(10, 10**6 + 1)).sum().item()
     expected = ones / (ones + 0.016724 * (10**6 - 9 - ones))
     assert abs(share - expected) < 5 * math.sqrt(expected * (1 - expected) / size)
 
@@ -215,10 +216,10 @@ def test_alphabet_classes_and_chance_are_those_of_the_data(dataset):
 
 def test_the_labels_entropy_is_that_of_many_strings():
     """Those of few known bits, counted in a sample; `label_entropy` enumerates."""
-    symbols, labels = BinaryPalindromeDataset(10).batch(400_000, generator())
+    symbols, labels = BinaryPalindromeDataset(10).batch(100_000, generator())
     for bits in (0, 3):
         known = [tuple(row) for row in symbols[:, symbols.shape[1] - bits:].tolist()]
         both, context = Counter(zip(known, labels.tolist())), Counter(known)
         entropy = -sum(n * np.log(n / context[key]) for (key, _), n in both.items()) / len(labels)
-        assert label_entropy(bits) == pytest.approx(entropy, abs=2e-3)
+        assert label_entropy(bits) == pytest.approx(entropy, abs=4e-3)
     assert round(label_entropy(0), 4) == 0.6365 and round(label_entropy(3), 3) == 0.611

@@ -111,9 +111,8 @@ def test_the_peephole_lstm_equals_a_loop_over_elements(input_dim, backward_pass)
                                rtol=0, atol=1e-12)
 
 
-@each_network
-@pytest.mark.parametrize("batch, length, input_dim, num_hidden", [
-    (3, 5, 3, 4), (1, 4, 3, 4), (3, 1, 3, 4), (1, 1, 1, 1), (2, 3, 1, 5), (5, 7, 3, 1)])
+@by_hand
+@pytest.mark.parametrize("batch, length, input_dim, num_hidden", [(3, 5, 3, 4), (1, 1, 1, 1), (5, 7, 3, 1)])
 def test_derivatives_are_difference_quotients(network_class, batch, length, input_dim, num_hidden):
     network = randomized(network_class(length, input_dim, num_hidden, 2))
     weights = dict(network.named_parameters())

@@ -109,7 +109,7 @@ def test_a_run_killed_before_any_file_operation_goes_on_bit_identically(first, r
 @pytest.mark.parametrize("flags", RUNS.values(), ids=RUNS)
 def test_a_run_that_grows_equals_a_straight_one(flags, reference, tmp_path, call):
     call(train, *SHORT, *flags, "--train_steps", 1, "--output", tmp_path)
-    for steps in (2, 2, 3, 4, 6, 7, 7):
+    for steps in (2, 2, 3, 4, 6, 7, 7) if flags == RUNS["RNN"] else (4, 7):
         status, out, err = call(train, "--output", tmp_path, "--resume", "--train_steps", steps)
         assert (status, err) == (0, "") and f"after {steps} updates" in out
         assert metrics(tmp_path)[-1].startswith(f"{steps},")

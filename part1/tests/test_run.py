@@ -244,7 +244,7 @@ def test_no_wrong_value_in_a_checkpoint_does_harm(trained, call):
     whole, before = path.read_bytes(), snapshot(trained)
     wrong = [None, -1, 10**30, "x", True, math.nan, [], {}, {"thesis.tex": 0}, torch.ones(2, 2), torch.tensor(math.nan)]
     ways, refusals = list(places(torch.load(path, weights_only=True))), 0
-    for *way, last in ways * 2:
+    for *way, last in ways:
         content = inside = torch.load(io.BytesIO(whole), weights_only=True)
         for key in way:
             inside = inside[key]
@@ -260,7 +260,7 @@ def test_no_wrong_value_in_a_checkpoint_does_harm(trained, call):
             assert way in (["config"], ["random"]) or last == "seconds"
         for name, old in before.items():
             (trained / name).write_bytes(old)
-    assert refusals > 1.6 * len(ways)
+    assert refusals > 0.8 * len(ways)
 
 
 def test_a_file_of_the_users_in_the_folder_of_a_run_stays(trained, call):

@@ -15,6 +15,7 @@ from PIL import Image
 from pypdf import PdfReader
 
 from part1 import cli, drawing, files, run, style, sweep, train
+from part1.tests import background
 from part1.tests.test_resume import assert_bit_identical
 
 SIZES = ["--num_hidden", 3, "--batch_size", 4, "--eval_size", 20, "--train_steps", 4, "--eval_every", 2,
@@ -53,6 +54,12 @@ def threads(monkeypatch):
 
 
 @pytest.fixture
+def forked(monkeypatch):
+    """Workers are forked from a process that has torch loaded."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: background.context)
+
+
+@pytest.fixture
 def no_runs(monkeypatch):
     """Running cells is an error."""
     monkeypatch.setattr(sweep, "run_cells", None)
@@ -60,7 +67,7 @@ def no_runs(monkeypatch):
 
 # What is written
 
-def test_the_number_of_workers_changes_nothing_but_the_seconds(swept, tmp_path, call):
+def test_the_number_of_workers_changes_nothing_but_the_seconds(swept, tmp_path, call, forked):
     status, out, err = call(sweep, *GRID, "--workers", 2, "--output", tmp_path)
     assert (status, err) == (0, "") and "(8/8 cells)" in out
     for name in ("results.csv", "curves.csv"):
@@ -269,7 +276,7 @@ def saved(cell):
     return run.load_checkpoint(cell / "checkpoint.pt", "part1.train")["step"]
 
 
-def test_when_a_worker_is_killed_the_others_save_and_what_is_done_stays(tmp_path):
+def test_when_a_worker_is_killed_the_others_save_and_what_is_done_stays(tmp_path, forked):
     done, *endless = cells = [*cells_of(RNN, tmp_path)[:1], *cells_of(ENDLESS, tmp_path)[:2]]
 
     def kill():

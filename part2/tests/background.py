@@ -14,7 +14,8 @@ from part1 import files, run
 from part2 import parallel, train_text
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["part2.tests.background"])
+# Of one server for all: it also serves Part 1.
+context.set_forkserver_preload(["part1.tests.background", "part1.sweep", "part2.tests.background"])
 
 
 def launch(folder, size, *flags, restarts=0, environment=(), **options):

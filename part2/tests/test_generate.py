@@ -46,7 +46,7 @@ def test_chi_square_knows_a_table():
     assert chi_square(tenths, torch.full((10,), 0.1)) == pytest.approx(0.05, rel=1e-3)
 
 
-@pytest.mark.parametrize("tau", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("tau", [0.5, 2.0])
 def test_draws_follow_the_softmax_of_tau_times_the_logits(tau, make):
     x = torch.randn(30, generator=seeded(5), dtype=torch.float64) * 2
     vocabulary = Vocabulary([chr(97 + k) for k in range(30)])

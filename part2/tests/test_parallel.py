@@ -67,11 +67,10 @@ def last_line(printed):
 
 # Agreement
 
-@pytest.mark.parametrize("N", [2, 3])  # a batch is 4 windows
-def test_several_processes_learn_what_one_does(N, alone, flags, launch, tmp_path):
+def test_several_processes_learn_what_one_does(alone, flags, launch, tmp_path):
     folder = tmp_path / "run"
-    statuses, printed = launch(N, *flags, *LONG, "--output", folder, double=True)
-    assert statuses == [0] * N and printed[1:] == [""] * (N - 1)
+    statuses, printed = launch(3, *flags, *LONG, "--output", folder, double=True)  # a batch is 4 windows
+    assert statuses == [0, 0, 0] and printed[1:] == ["", ""]
     assert close(folder, alone)
     assert (folder / "samples.txt").read_bytes() == (alone / "samples.txt").read_bytes()
     assert set(os.listdir(folder)) == set(os.listdir(alone))
@@ -191,8 +190,7 @@ def test_torchrun_starts_a_killed_run_again_and_a_stopped_one_saves(trained, fla
 
 @pytest.mark.parametrize("more, message", [
     (["--nonsense"], "unrecognized arguments"), (["--batch_size", 1], "--batch_size 1 has no window for each of 2"),
-    (["--device", "cuda:99"], "no device cuda:99"), (["--txt_file", "missing"], "No such file"),
-    (["--resume"], "there is no checkpoint")])
+    (["--txt_file", "missing"], "No such file")])
 def test_a_wrong_flag_is_one_line(more, message, flags, launch, tmp_path):
     statuses, printed = launch(2, *flags, "--output", tmp_path / "run", *more)
     assert statuses == [2, 0] and message in last_line(printed)

@@ -105,8 +105,8 @@ def test_figures(tmp_path, capsys):
 
 
 def test_a_name_is_no_formula(tmp_path):
-    ring = [("$\\x$", 1), *((i, i + 1) for i in range(1, 58)), (58, "$\\x$")]
-    assert draw(ring, ["$\\x$", *range(1, 59)], 1, 2, tmp_path / "ring") == tmp_path / "ring.png"
+    ring = [("$\\x$", 1), *((i, i + 1) for i in range(1, 5)), (5, "$\\x$")]
+    assert draw(ring, ["$\\x$", *range(1, 6)], 1, 2, tmp_path / "ring") == tmp_path / "ring.png"
 
 
 @pytest.mark.parametrize("edges, nodes, panels", [

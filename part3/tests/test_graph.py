@@ -43,7 +43,7 @@ def powers(edges, names):
         power = power @ reach
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(small_graphs(), st.integers(0, 80))
 def test_hops_are_the_first_power_that_is_not_zero(drawn, pair):
     edges, names = drawn
@@ -89,7 +89,7 @@ def test_a_search_with_a_target_ends_with_its_level():
     assert breadth_first(chain, 0, 5)[0].tolist() == list(range(6)) + [-1] * 45
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(small_graphs())
 def test_matrices(drawn):
     edges, names = drawn

@@ -1,5 +1,7 @@
 """Fixtures of the report's tests: scripts called in this process, and made-up results of the quick preset."""
-from part1 import files
+import pytest
+
+from part1 import files, style
 from part1.tests.conftest import benchmark_here, call  # noqa: F401 (fixtures)
 from report.studies import GRAPHS
 
@@ -7,8 +9,15 @@ NASTY = ("\\ { } $ & # _ % ~ ^ ' ` \" < > | -- ,, !` ?` “curly” ‘quotes’
          + "w" * 60)
 
 
+@pytest.fixture
+def no_rendering(monkeypatch):
+    """Figures hold their marks alone: rendering takes most of the time."""
+    monkeypatch.setattr(style.plt.Figure, "savefig", lambda figure, file, metadata, **_: file.write(
+        repr(metadata).encode()))
+
+
 def make_results(folder, text):
-    """Fill the new `folder` with made-up results of all quick studies but the binary one; a network wrote `text`."""
+    """Fill the new `folder` with made-up results of most quick studies; a network wrote `text`."""
     folder.mkdir(parents=True)
     files.write_csv(folder / "lengths.csv", [
         {"model_type": model, "palindrome_length": T, "seed": seed, "steps": 100 * T, "accuracy": accuracy,

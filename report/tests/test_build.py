@@ -1,4 +1,5 @@
 """The PDF: compiles without complaints, has a heading for every question, and carries the mark of its parts."""
+import functools
 import re
 import shutil
 
@@ -20,12 +21,17 @@ HEADINGS = [  # the handbook's table, row by row: 2019, 2020
     "Question 3.4 a, b (2019); Question 3.5 a, b (2020)"]
 
 
+@functools.cache
+def pages_of(pdf):
+    return [page.extract_text() for page in PdfReader(pdf).pages]
+
+
 def text_of(pdf):
-    return re.sub(r"\s+", " ", " ".join(page.extract_text() for page in PdfReader(pdf).pages))
+    return re.sub(r"\s+", " ", " ".join(pages_of(pdf)))
 
 
 def pages_before_the_appendix(pdf):
-    return [("Appendix A." in page.extract_text()) for page in PdfReader(pdf).pages].index(True)
+    return ["Appendix A." in page for page in pages_of(pdf)].index(True)
 
 
 def test_the_committed_pdf_answers_every_question_on_at_most_twelve_pages():
@@ -98,8 +104,9 @@ def test_complaints_are_found_in_the_log():
 
 def test_what_becomes_of_a_pdf_without_latex(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    shutil.copytree(build.REPORT / "results", tmp_path / "results")
-    shutil.copytree(build.REPORT / "figures", tmp_path / "figures")
+    monkeypatch.setattr(build.tables, "write_all", lambda results, generated: None)  # is tested by itself
+    for name in ("results", "generated", "figures"):
+        shutil.copytree(build.REPORT / name, tmp_path / name)
     pdf = tmp_path / "report.pdf"
     assert "LaTeX is not installed" in build.update(tmp_path, pdf) and not pdf.exists()
     (tmp_path / "pdflatex").touch(0o755)

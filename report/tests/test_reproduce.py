@@ -15,6 +15,7 @@ from part1 import cli, files, grads_over_time, sweep
 from part2 import train_text
 from report import plots, reproduce, studies
 
+pytestmark = pytest.mark.usefixtures("no_rendering")
 TINY = ("--preset naive --model_type RNN --palindrome_lengths 4 --num_hidden 3 --batch_size 4 --eval_size 20 "
         "--train_steps 4 --eval_every 2 --device cpu --seeds 0")
 
@@ -107,6 +108,17 @@ def test_an_interrupted_study_goes_on_and_its_time_adds_up(tmp_path, monkeypatch
     status, out, err = call(reproduce)
     assert (status, err, out.count("are there already")) == (0, "", 2) and (preset.results / "two.csv").exists()
     assert two.seconds(preset.work) >= before + 0.02 >= 0.04
+
+
+def test_the_report_waits_for_all_studies(tmp_path, monkeypatch, call):
+    preset = reproduce.Preset([studies.GRAPHS[0], Stub("more", {"more.csv": "stub.csv"}, "")], tmp_path / "work",
+                              tmp_path / "report" / "results")
+    monkeypatch.setitem(reproduce.PRESETS, "full", preset)
+    assert call(reproduce, "--preset", "full", "--cell", 0)[0] == 0
+    monkeypatch.setattr(Stub, "tasks", lambda *args: [("more", False, None)])
+    status, out, err = call(reproduce, "--preset", "full", "--collect")
+    assert (status, err) == (0, "") and "report: 1 of 2 studies are done" in out
+    assert not (tmp_path / "report" / "report.pdf").exists()
 
 
 def test_what_another_process_has_at_work_is_left_to_it(quick, call):
