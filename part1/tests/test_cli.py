@@ -211,26 +211,3 @@ def test_no_flag_takes_a_number_without_bounds(script, refused):
         if type(default[0] if isinstance(default, list) and default else default) in (int, float):
             for text in ("nan", "1e999", "-1", "9" * 40, "many"):
                 assert f"argument --{name}: " in refused(module, f"--{name}={text}")
-
-
-def test_every_script_runs_as_a_file_from_another_folder(tmp_path):
-    """One process for all of them, as importing torch takes seconds; it forgets our packages before each script."""
-    program = """
-import runpy, sys
-from pathlib import Path
-for script in sys.argv[1:]:
-    for name in [name for name in sys.modules if name.split(".")[0] == "part1"]:
-        del sys.modules[name]
-    sys.path[0], sys.argv = str(Path(script).parent), [script, "--nonsense"]
-    try:
-        runpy.run_path(script, run_name="__main__")
-    except SystemExit as stop:
-        print(stop.code)
-"""
-    assert {"train", "sweep", "grads_over_time", "benchmark"} <= set(SCRIPTS)
-    scripts = [files.ROOT / "part1" / f"{script}.py" for script in SCRIPTS]
-    ran = subprocess.run([sys.executable, "-c", program, *scripts], cwd=tmp_path, capture_output=True, text=True)
-    assert ran.stdout.split() == ["2"] * len(scripts)
-    for line in ran.stderr.splitlines():
-        assert line.endswith("error: unrecognized arguments: --nonsense")
-    assert ran.stderr.count("\n") == len(scripts)

@@ -1,7 +1,5 @@
 """The train script: the course's defaults, one line for every wrong input, the result, early stopping, learning."""
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -80,11 +78,11 @@ def test_an_impossible_output_ends_in_one_line(tmp_path, refused):
     assert file.read_text() == "mine" and os.listdir(tmp_path) == ["file"]
 
 
-def test_it_runs_as_a_file_from_another_folder(tmp_path):
-    found = subprocess.run([sys.executable, files.ROOT / "part1" / "train.py", *map(str, TINY), "--output", "run"],
-                           cwd=tmp_path, capture_output=True, text=True)
-    assert (found.returncode, found.stderr) == (0, "")
-    *progress, last = found.stdout.splitlines()
+def test_it_shows_progress_and_result(tmp_path, call, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = call(train, *TINY, "--output", "run")
+    assert (status, err) == (0, "")
+    *progress, last = out.splitlines()
     assert [line.split()[1] for line in progress] == ["2/6", "4/6", "6/6"]
     assert last.startswith("accuracy 0.") and last.endswith("after 6 updates; run in run")
     assert sorted(os.listdir(tmp_path / "run")) == [".lock", "checkpoint.pt", "config.json", "metrics.csv"]

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import types
 
@@ -415,10 +414,8 @@ def test_a_loss_that_is_not_finite_is_one_line_and_the_checkpoint_stays(book, tm
     assert checkpoint_of(tmp_path / "run")["step"] == 4
 
 
-def test_it_runs_as_a_file_from_any_folder(book, tmp_path):
-    flags = ["--txt_file", book.name, *TINY, "--output", tmp_path / "run"]
-    found = subprocess.run([sys.executable, files.ROOT / "part2" / "train_text.py", *map(str, flags)], cwd=book.parent,
-                           capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""})
-    assert (found.returncode, found.stderr) == (0, "")
+def test_a_book_is_named_from_the_current_folder(book, tmp_path, call, monkeypatch):
+    monkeypatch.chdir(book.parent)
+    assert call(train_text, "--txt_file", book.name, *TINY, "--output", tmp_path / "run")[::2] == (0, "")
     assert {"checkpoint.pt", "config.json", "metrics.csv", "samples.txt"} <= set(os.listdir(tmp_path / "run"))
     assert files.read_json(tmp_path / "run" / "config.json")["txt_file"] == str(book)

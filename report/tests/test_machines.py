@@ -2,6 +2,7 @@
 import errno
 import fcntl
 import os
+import re
 import subprocess
 import sys
 
@@ -69,6 +70,30 @@ def test_the_peak_memory_is_left_out_where_python_cannot_tell_it(tmp_path, call,
     flags = "--model_type RNN --palindrome_lengths 4 --threads 1 --repeats 1 --num_hidden 3 --batch_size 4 --output"
     assert call(benchmark, *flags.split(), tmp_path)[::2] == (0, "")
     assert {path.stem for path in tmp_path.iterdir()} == {"benchmark", "data"}
+
+
+def test_every_script_runs_as_a_file_from_another_folder(tmp_path):
+    """One process for all of them, as importing torch takes seconds; it forgets our packages before each script."""
+    program = """
+import runpy, sys
+from pathlib import Path
+for script in sys.argv[1:]:
+    for name in list(sys.modules):
+        if name.split(".")[0] in ("part1", "part2", "part3", "assets", "report"):
+            del sys.modules[name]
+    sys.path[0], sys.argv = str(Path(script).parent), [script, "--nonsense"]
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as stop:
+        print(stop.code)
+"""
+    scripts = [path for path in sorted(files.ROOT.glob("*/*.py")) if "sys.exit(" in path.read_text()
+               and path.stem != "cli"]
+    assert {"train", "train_text", "gcn", "download", "reproduce"} <= {script.stem for script in scripts}
+    ran = subprocess.run([sys.executable, "-c", program, *scripts], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.stdout.split() == ["2"] * len(scripts)
+    lines = ran.stderr.splitlines()
+    assert len(lines) == len(scripts) and all(re.match(r"python -m [\w.]+: error: ", line) for line in lines), lines
 
 
 # Disks
