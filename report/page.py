@@ -148,10 +148,10 @@ def graph_section(results, study):
     """Atilde, the number of updates and a path."""
     graph = read_result(results / f"{study}.json")
     nodes, path = graph["nodes"], graph["path"]
-    matrix = table(f"Ã = A + I, {graph['edition']}", ["", *nodes],
-                   [[name, *row] for name, row in zip(nodes, graph["Atilde"])], kind="matrix")
-    return (f"<div>{matrix}<p><strong>{graph['updates']} updates</strong> from {path[0]} to {path[-1]},<br>"
-            f"for example {' – '.join(path)}.</p></div>")
+    matrix = table("Ã = A + I", ["", *nodes], [[name, *row] for name, row in zip(nodes, graph["Atilde"])],
+                   kind="matrix")
+    return (f"{matrix}<p><strong>{graph['updates']} updates</strong> from {path[0]} to {path[-1]}, "
+            f"for example {' – '.join(path)}.</p>")
 
 
 class Section(NamedTuple):
@@ -199,13 +199,10 @@ def section_html(section, studies, results, figures):
         with making("the page", results.glob(f"{study.name}.*")):
             bodies.append(section.show(results, study.name) if study.done
                           else f'<p class="note">Not done yet: {escape(study.about)}.</p>')
-    if section.show is graph_section:
-        parts.append(f'<div class="beside">{"".join(bodies)}</div>')
-    elif len(bodies) > 1:
-        parts += [f"<h3>{escape(study.about[0].upper() + study.about[1:])}</h3>\n{body}"
+    if len(bodies) > 1:
+        bodies = [f"<h3>{escape(study.about[0].upper() + study.about[1:])}</h3>\n{body}"
                   for study, body in zip(studies, bodies)]
-    else:
-        parts += bodies
+    parts += bodies
     parts += ["<h3>To make it again</h3>", f"<pre><code>{commands(studies)}</code></pre>", "</section>"]
     return "\n".join(parts)
 

@@ -95,7 +95,7 @@ def test_links_lead_to_sections_and_figures_have_texts_and_decode(read, folder):
 @pytest.mark.parametrize("text", [
     "accuracy & length", "gradients <through> time", HOSTILE.replace("\n", "↵"), NASTY.replace("\n", "↵"),
     "1 min 15 s", "61 min 40 s", "1 min 00 s", "under 1 s", "done", "not done yet", "Not done yet: binary palindromes.",
-    "After update 900", "τ = 0.5", "one beam, log-probability −59.00", "3 updates from C to E,for example C – ",
+    "After update 900", "τ = 0.5", "one beam, log-probability −59.00", "3 updates from C to E, for example C – ",
     "<5>-gram", "2.17", "5 of 5", "0.400 ± 0.000", "1.9 × 10−6",
     "python -m part3.gcn --edition 2019\npython -m part3.gcn --edition 2020"])
 def test_what_it_says(read, text):
