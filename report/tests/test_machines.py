@@ -25,7 +25,7 @@ del os.fork, os.forkpty, os.O_DIRECTORY, os.O_NOFOLLOW, os.sched_getaffinity, si
 PROGRAM = """
 import sys
 from pathlib import Path
-from part1 import cli, sweep, train
+from part1 import cli, train
 from part2 import generate, train_text
 from part3 import gcn
 from report import reproduce, studies
@@ -36,10 +36,9 @@ reproduce.PRESETS["quick"] = reproduce.Preset(
     Path("quick/work"), Path("quick/results"))
 text = "--seq_length 5 --lstm_num_hidden 6 --train_steps 2 --output text".split()
 if __name__ == "__main__":  # the workers of the sweep import this file too
-    for script, flags in ((train, [*tiny, "--input_length", "3", "--output", "run"]),
-                          (sweep, [*sweeping, "--workers", "2", "--output", "sweep"]), (train_text, text),
+    for script, flags in ((train, [*tiny, "--input_length", "3", "--output", "run"]), (train_text, text),
                           (generate, ["--checkpoint", "text/checkpoint.pt", "--temperature", "1"]), (gcn, []),
-                          (reproduce, ["--cell", "1"]), (reproduce, [])):
+                          (reproduce, [])):
         assert cli.main(script.parse_args, script.main, flags) == 0, script
 """
 
