@@ -1,9 +1,9 @@
 """Accuracy against palindrome length, over many seeds (Questions 1.3 and 1.6 of 2019; the curves of 1.3, 1.4 of 2020).
 
-    python -m part1.sweep                                                  # RNN and LSTM with the settings found best
+    python -m part1.sweep                                                  # RNN, LSTM and peephole LSTM at the best settings
     python -m part1.sweep --model_type LSTM --palindrome_lengths 50 100 200 --seeds 0 1 2 3 4
     python -m part1.sweep --preset 2020D                                   # the 2020 edition's learning curves
-    sbatch --array=0-84 part1/sweep.sbatch --preset tuned                  # on a cluster, one task per cell
+    sbatch --array=0-119 part1/sweep.sbatch --preset tuned                  # on a cluster, one task per cell
 
 Every cell (network, length, seed) is one independent run of `part1.train` in a folder of its own. The same command goes
 on where it was interrupted. The output folder gets `results.csv` (a row per cell with every setting), `curves.csv` (a
@@ -58,7 +58,8 @@ GROUPS_2020 = {"input_dim": None, "num_hidden": 256, "batch_size": 256, "optimiz
 PRESETS = {
     "tuned": Preset(
         "the settings found best",
-        {"RNN": [5, 10, 15, 20, 30, 40, 50, 100], "LSTM": [5, 10, 15, 20, 30, 50, 100, 200, 300]},
+        {"RNN": [5, 10, 15, 20, 30, 40, 50, 100], "LSTM": [5, 10, 15, 20, 30, 50, 100, 200, 300],
+         "PeepLSTM": [5, 10, 15, 20, 30, 50, 100]},
         ONE_HOT, {"RNN": RNN | {"optimizer": "adam"}, "LSTM": LSTM_ADAM, "PeepLSTM": LSTM_ADAM}),
     "rmsprop": Preset(
         "the best found with the course's optimizer, RMSProp",
@@ -73,7 +74,7 @@ PRESETS = {
         by_length={10_000: {"eval_size": 1000}}),
     "naive": Preset(
         "one-hot digits, but Xavier weights, zero biases and one learning rate",
-        {"RNN": [5, 10, 15, 20, 30], "LSTM": [5, 10, 15, 20, 30]}, ONE_HOT),
+        dict.fromkeys(("RNN", "LSTM", "PeepLSTM"), [5, 10, 15, 20, 30]), ONE_HOT),
     "official": Preset(
         "the course's defaults: raw digits, Xavier weights, zero biases, learning rate 1e-3",
         dict.fromkeys(("RNN", "LSTM"), [5, 10, 15, 20, 30]), STOP | {"train_steps": 10_000}),

@@ -241,7 +241,8 @@ QUICK = [
     accuracies("latch", "a vanilla RNN that remembers a thousand steps",
                "--preset latch --model_type RNN --palindrome_lengths 10 100 1000 --seeds 0 1 2 --eval_size 2000"),
     accuracies("lengths", "accuracy against palindrome length",
-               "--preset tuned --palindrome_lengths 5 10 20 40 --seeds 0 1 2 --train_steps 500 --eval_size 2000"),
+               "--preset tuned --model_type RNN LSTM --palindrome_lengths 5 10 20 40 --seeds 0 1 2 "
+               "--train_steps 500 --eval_size 2000"),
     SweepStudy("binary palindromes at reduced size", {"binary.csv": "results.csv", "binary_curves.csv": "curves.csv"},
                "part1.sweep --preset 2020D --palindrome_lengths 10 --num_hidden 64 --learning_rate 1e-3 "
                "--train_steps 300 --eval_every 25 --eval_size 1000"),
@@ -291,11 +292,11 @@ FULL = [  # what the report needs most comes first
                "--preset latch --model_type RNN --input_dim 1 --batch_size 128 --palindrome_lengths 1000 "
                "--eval_size 2000"),
     accuracies("adam", "the naive RNN with Adam",
-               "--preset naive --model_type RNN --palindrome_lengths 10 20 30 50 --optimizer adam"),
+               "--preset naive --model_type RNN --palindrome_lengths 10 20 30 50 100 --optimizer adam"),
     accuracies("corrected", "the naive LSTM with corrected RMSProp",
                "--preset naive --model_type LSTM --palindrome_lengths 30 --optimizer adam --beta1 0 --beta2 0.99"),
     accuracies("forget", "the naive LSTM with a forget bias of 1",
-               "--preset naive --model_type LSTM --palindrome_lengths 10 20 30 50 --forget_bias 1"),
+               "--preset naive --model_type LSTM --palindrome_lengths 10 20 30 50 100 --forget_bias 1"),
     accuracies("frozen", "the output alone trained, from orthogonal or chrono weights",
                "--preset tuned --freeze_recurrent --model_type RNN LSTM --palindrome_lengths 5 10 15 20 30 "
                "--train_steps 3000 --learning_rate 0.3"),
@@ -318,6 +319,8 @@ FULL = [  # what the report needs most comes first
                   "states_trained.csv": "states.csv", "beyond.csv": "beyond.csv"},
                  "part1.sweep --preset tuned --model_type RNN LSTM PeepLSTM --palindrome_lengths 100 "
                  "--seeds 0 1 2 --train_steps 6000"),
+    TrainedStudy("what naive peephole LSTMs have learned", {"states_peephole.csv": "states.csv"},
+                 "part1.sweep --preset naive --model_type PeepLSTM --palindrome_lengths 30", lengths="30"),
     TrainedStudy("what trained latches are like",
                  {"trained_latch.csv": "results.csv", "beyond_latch.csv": "beyond.csv"},
                  "part1.sweep --preset latch --palindrome_lengths 100 --seeds 0 1 2"),

@@ -101,7 +101,7 @@ def horizon_table(longest_latch, *sweeps):
                                                "$10^4$", "$10^5$"], *bodies)
 
 
-def length_numbers(longer, longest_latch, official, naive, _, forget, tuned, latch, raw, frozen, __):
+def length_numbers(longer, longest_latch, official, naive, adam, forget, tuned, latch, raw, frozen, _):
     n, d = tuned[0]["num_hidden"], tuned[0]["input_dim"]
 
     def solved_by(rows, model):
@@ -119,6 +119,8 @@ def length_numbers(longer, longest_latch, official, naive, _, forget, tuned, lat
         "official/RNN/30": solving(at(official, "RNN", 30)), "official/LSTM/30": solving(at(official, "LSTM", 30)),
         "least/test": number(min(row["eval_size"] for row in official + naive + tuned + latch + raw)),
         "naive/LSTM/solved": solved_by(naive, "LSTM"), "forget/LSTM/solved": solved_by(forget, "LSTM"),
+        "naive/PeepLSTM/low": min(accuracies(at(naive, "PeepLSTM", 30))),
+        "naive/PeepLSTM/high": max(accuracies(at(naive, "PeepLSTM", 30))), "adam/RNN/100": solving(at(adam, "RNN", 100)),
         "tuned/RNN/others": solving([row for row in RNN if row["seed"] > 1]), "tuned/RNN/solved": solved_by(tuned, "RNN"),
         "tuned/LSTM/solved": solved_by(tuned, "LSTM"), "tuned/LSTM/updates": updates(LSTM),
         "latch/RNN/solved": solved_by(latch, "RNN"), "latch/LSTM/solved": solved_by(latch, "LSTM"),
@@ -263,11 +265,13 @@ def beyond_table(tuned, latch):
     return tabular("ll" + "r" * len(lengths), ["network", "weights", *(f"$T={number(T)}$" for T in lengths)], *bodies)
 
 
-def trained_numbers(states, trained, beyond):
+def trained_numbers(states, trained, peephole, beyond):
     LSTM, RNN = (chosen(trained, model_type=model) for model in ("LSTM", "RNN"))
     orthogonal = chosen(states, model_type="RNN", start="orthogonal")
     return {"trained/LSTM/i/first": spread([row["i_first"] for row in LSTM], 2),
             "trained/LSTM/i/later": spread([row["i_later"] for row in LSTM], 2),
+            "peephole/i/first": spread([row["i_first"] for row in peephole], 2),
+            "peephole/i/later": spread([row["i_later"] for row in peephole], 2),
             "trained/RNN/sigma": spread([row["sigma_1"] for row in RNN], 2),
             "trained/RNN/slope": spread([row["slope"] for row in RNN], 2),
             "tuned/RNN/slope": spread([row["slope"] for row in orthogonal], 2),
@@ -572,7 +576,7 @@ NUMBERS = (
     (inside_numbers, "traces.csv", "directions.csv", "states.csv", "optimizers.csv", "rates_lstm.csv",
      "rates_chrono.csv"),
     (unsettled_numbers, "binary_curves.csv", "ablations_curves.csv"),
-    (trained_numbers, "states.csv", "states_trained.csv", "beyond.csv"),
+    (trained_numbers, "states.csv", "states_trained.csv", "states_peephole.csv", "beyond.csv"),
     (gradient_numbers, "trained.csv", *GRADIENTS.values()), (speed_numbers, "benchmark_part1.csv"),
     (stage_numbers, *(f"{name}.json" for name in TEXTS["Grimm"])),
     (text_numbers, "text.json", "text_curves.csv", "text_best.json", "ngram.csv"),

@@ -327,10 +327,12 @@ COMBINATIONS = (f"{GROUPS} random_combinations --num_hidden 128 --batch_size 128
 @pytest.mark.parametrize("preset, model, lengths, flags", [
     ("tuned", "RNN", [5, 10, 15, 20, 30, 40, 50, 100], f"{SMALL_STEPS} --optimizer adam"),
     ("tuned", "LSTM", [5, 10, 15, 20, 30, 50, 100, 200, 300], f"{CHRONO} --optimizer adam --learning_rate 3e-3"),
+    ("tuned", "PeepLSTM", [5, 10, 15, 20, 30, 50, 100], f"{CHRONO} --optimizer adam --learning_rate 3e-3"),
     ("rmsprop", "RNN", [5, 10, 15, 20, 30, 40, 50], SMALL_STEPS),
     ("rmsprop", "LSTM", [5, 10, 15, 20, 30, 50, 100], CHRONO),
     ("naive", "RNN", [5, 10, 15, 20, 30], f"--input_dim 10 {STOP}"),
     ("naive", "LSTM", [5, 10, 15, 20, 30], f"--input_dim 10 {STOP}"),
+    ("naive", "PeepLSTM", [5, 10, 15, 20, 30], f"--input_dim 10 {STOP}"),
     ("official", "RNN", [5, 10, 15, 20, 30], f"{STOP} --train_steps 10000"),
     ("official", "LSTM", [5, 10, 15, 20, 30], f"{STOP} --train_steps 10000"),
     ("2020A", "LSTM", [4, 5, 6], BAUM_SWEET), ("2020A", "GRU", [4, 5, 6], BAUM_SWEET),

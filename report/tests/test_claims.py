@@ -45,7 +45,10 @@ def length_claims(r):
         and sum(accuracy > 0.7 for accuracy in accuracies(
             tables.chosen(r["beyond.csv"], model_type="PeepLSTM", T=100_000))) == 2,
         "lstm-not-the-optimizer": max(accuracies(r["corrected.csv"])) < 0.12 > max(accuracies(naive["LSTM"][30])),
-        "forget-bias-helps": longest(forget["LSTM"]) > longest(naive["LSTM"]),
+        "forget-bias-helps": longest(forget["LSTM"]) > longest(naive["LSTM"]) and max(
+            accuracies(forget["LSTM"][100])) < 0.12,
+        "peephole-learns-more": min(accuracies(naive["PeepLSTM"][30])) >= 0.9 and max(
+            accuracies(naive["LSTM"][30])) < 0.12,
         "sanity-check": right(official["RNN"][5] + official["LSTM"][5]),
         "lstm-reaches-further": longest(tuned["LSTM"]) == max(tuned["LSTM"]) > 100 > longest(tuned["RNN"]),
         "longer-is-solved": right(r["longer.csv"]),
@@ -158,6 +161,7 @@ def gradient_claims(r):
             max(trained[key], key=trained[key].get) == 1 for key in (memory, peephole)),
         "trained-gates": all(row["i_first"] > 1.4 * row["i_later"] and 0.4 < row["keep_sign"] < 0.6
                              for row in tables.chosen(r["states_trained.csv"], model_type="LSTM")),
+        "peephole-shuts-its-door": all(row["i_later"] < 0.6 * row["i_first"] for row in r["states_peephole.csv"]),
         "drift-saturates": all(row["sigma_1"] > 1.5 and row["slope"] < 0.6
                                for row in tables.chosen(r["states_trained.csv"], model_type="RNN"))
         and max(row["best_accuracy"] for row in runs["RNN"]) < 0.12,
@@ -244,15 +248,15 @@ def test_the_readme_says_what_is_reached(results):
         """The longest length that all seeds solve, and the number of seeds."""
         return max((T, len(rows)) for T, rows in cells(results[file])[model].items() if right(rows))
 
-    (RNN, seeds), (without, n), (LSTM, m), (chrono, k), (peephole, l) = (reached(*cell) for cell in [
+    (RNN, seeds), (without, n), (LSTM, m), (chrono, k), (peephole, l), (tuned, q) = (reached(*cell) for cell in [
         ("latch_longest.csv", "RNN"), ("lengths.csv", "RNN"), ("latch.csv", "LSTM"), ("longer.csv", "LSTM"),
-        ("latch.csv", "PeepLSTM")])
+        ("latch.csv", "PeepLSTM"), ("lengths.csv", "PeepLSTM")])
     large, small = (results[f"{name}.json"]["best"]["bits_per_character"] for name in ("text_best", "text"))
     counting = {row["model"]: row["held_out_bits"] for row in results["ngram.csv"]}
     text = (build.REPORT.parent / "README.md").read_text(encoding="utf-8")
     for words in (f"T = {RNN:,} in {seeds} of {seeds} seeds (latch); {without} in {n} of {n} without",
                   f"T = {LSTM:,} in {m} of {m} (latch); {chrono} in {k} of {k} (chrono biases)",
-                  f"T = {peephole:,} in {l} of {l} (latch)",
+                  f"T = {peephole:,} in {l} of {l} (latch); {tuned} in {q} of {q} (chrono biases)",
                   f"{large:.2f} bits per held-out character (chosen on it), {small:.2f} at the course's size, "
                   f"{counting['5-gram']:.2f} by a 5-gram, {counting['bz2']:.2f} by bz2"):
         assert words in text
