@@ -1,9 +1,9 @@
 """Accuracy against palindrome length, over many seeds (Questions 1.3 and 1.6 of 2019; the curves of 1.3, 1.4 of 2020).
 
-    python -m part1.sweep                                                  # RNN, LSTM and peephole LSTM at the best settings
+    python -m part1.sweep                                                  # all three networks at the best settings
     python -m part1.sweep --model_type LSTM --palindrome_lengths 50 100 200 --seeds 0 1 2 3 4
     python -m part1.sweep --preset 2020D                                   # the 2020 edition's learning curves
-    sbatch --array=0-119 part1/sweep.sbatch --preset tuned                  # on a cluster, one task per cell
+    sbatch --array=0-119 part1/sweep.sbatch --preset tuned                 # on a cluster, one task per cell
 
 Every cell (network, length, seed) is one independent run of `part1.train` in a folder of its own. The same command goes
 on where it was interrupted. The output folder gets `results.csv` (a row per cell with every setting), `curves.csv` (a

@@ -325,6 +325,7 @@ def inside_numbers(traces, directions, states, optimizers, zero, chrono):
         "high/corrected": learned(zero, method="corrected RMSProp", learning_rate=high),
         "high/Adam": learned(zero, method="Adam", learning_rate=high),
         "high/chrono": learned(chrono, method="RMSProp", learning_rate=high),
+        "high/lower": min(row["learning_rate"] for row in zero),
         "inside/back": BACK, "inside/naive/directions": survive("naive"),
         "inside/orthogonal/directions": survive("orthogonal"),
         "inside/mean-field": average(chosen(states, model_type="RNN", start="naive"), "mean_field"),
