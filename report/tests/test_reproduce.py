@@ -162,8 +162,8 @@ def test_the_full_preset_makes_the_committed_results_by_tasks_with_names_of_thei
         assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("study", [study for study in studies.FULL if isinstance(study, studies.SweepStudy)],
-                         ids=lambda study: study.name)
+@pytest.mark.parametrize("study", [study for study in studies.FULL if isinstance(study, studies.SweepStudy)
+                                   and "results.csv" in study.results.values()], ids=lambda study: study.name)
 def test_the_cells_of_the_full_preset_are_those_of_the_committed_results(study, tmp_path):
     result, = (name for name, made in study.results.items() if made == "results.csv")
     rows = files.read_csv(files.ROOT / "report" / "results" / result)
