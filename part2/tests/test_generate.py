@@ -152,6 +152,15 @@ def test_writing_switches_dropout_off_and_leaves_the_mode_alone(make):
         model.eval()
 
 
+def test_an_error_leaves_the_mode_alone_too(make, monkeypatch):
+    model = make().train()
+    monkeypatch.setattr(script, "read", lambda *args: 1 / 0)
+    for write in (lambda: generate(model, SEVEN, 9, "a"), lambda: beam_search(model, SEVEN, 9, "a", 3)):
+        with pytest.raises(ZeroDivisionError):
+            write()
+        assert model.training
+
+
 @pytest.mark.parametrize("arguments, message", [
     ((3, "abcd"), "the prompt has 4 characters, more than the length 3"), ((9, "aXbY"), "has no 'X' 'Y'"),
     ((0,), "at least 1, not 0 and 1"), ((5, "", None, 0), "at least 1, not 5 and 0"),

@@ -119,6 +119,12 @@ def test_an_error_of_ours_is_no_error_of_the_files(monkeypatch, tmp_path):
         plots.draw(RESULTS, tmp_path, ["text"])
 
 
+def test_a_figure_is_drawn_from_the_results_that_are_there(tmp_path):
+    for name in ("text_settings.csv", "text_settings_curves.csv", "text.json", "text_curves.csv"):  # no best one yet
+        (tmp_path / name).write_bytes((RESULTS / name).read_bytes())
+    assert plots.draw(tmp_path, tmp_path, ["text_settings"]) == [tmp_path / "text_settings.png"]
+
+
 def test_figures_replace_their_own_files_only_all_or_none(tmp_path):
     (tmp_path / "text_second.png").write_bytes(b"a picture of the user's own")
     (tmp_path / "holiday.png").write_bytes(b"another")
