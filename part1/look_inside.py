@@ -150,7 +150,8 @@ def parse_args(argv=None):
     add("--trace_length", type=cli.number(int, at_least=2), default=30, metavar="T",
         help="of the traces at the usual rate")
     add("--updates", type=cli.number(int, at_least=0), default=300, help="of those traces; 0: none")
-    add("--high_rate_updates", type=cli.number(int, at_least=0), default=60, help="of the traces at a high rate; 0: none")
+    add("--high_rate_updates", type=cli.number(int, at_least=0), default=60,
+        help="of the traces at a high rate; 0: none")
     add("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2, 3, 4], metavar="SEED", help="networks and palindromes")
     add("--checkpoint", type=cli.path, nargs="+", help="trained networks (of part1.train), instead of all the others")
     add("--output", type=cli.path, default=files.ROOT / "runs" / "look_inside", help="folder of the tables")

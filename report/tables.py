@@ -94,14 +94,18 @@ def updates(rows):
 
 def horizon_table(longest_latch, *sweeps):
     """How many of the seeds solve each length, for each of the `SWEEPS` and each network."""
-    bodies = [named(name, [[model_name(model), *(solving(lengths[T]).replace(" of ", "/") if T in lengths else ""
-                                                 for T in LENGTHS)] for model, lengths in cells(rows + longest_latch * (name == "latch")).items()])
-              for name, rows in zip(SWEEPS, sweeps)]
+    bodies = []
+    for name, rows in zip(SWEEPS, sweeps):
+        networks = cells(rows + longest_latch if name == "latch" else rows)
+        bodies.append(named(name, [
+            [model_name(model), *(solving(lengths[T]).replace(" of ", "/") if T in lengths else "" for T in LENGTHS)]
+            for model, lengths in networks.items()]))
     return tabular("ll" + "r" * len(LENGTHS), ["settings", "network", f"$T={LENGTHS[0]}$", *map(str, LENGTHS[1:-2]),
                                                "$10^4$", "$10^5$"], *bodies)
 
 
-def length_numbers(longer, longest_latch, official, naive, adam, forget, tuned, latch, raw, frozen, _):
+def length_numbers(longer, longest_latch, *sweeps):
+    official, naive, adam, forget, tuned, latch, raw, frozen, _ = sweeps
     n, d = tuned[0]["num_hidden"], tuned[0]["input_dim"]
 
     def solved_by(rows, model):
@@ -117,11 +121,12 @@ def length_numbers(longer, longest_latch, official, naive, adam, forget, tuned, 
         "official/limit": setting(official, "train_steps"), "official/test": setting(official, "eval_size"),
         "official/RNN/20": solving(at(official, "RNN", 20)), "official/LSTM/20": solving(at(official, "LSTM", 20)),
         "official/RNN/30": solving(at(official, "RNN", 30)), "official/LSTM/30": solving(at(official, "LSTM", 30)),
-        "least/test": number(min(row["eval_size"] for row in official + naive + tuned + latch + raw)),
+        "least/test": number(min(row["eval_size"] for rows in sweeps for row in rows)),
         "naive/LSTM/solved": solved_by(naive, "LSTM"), "forget/LSTM/solved": solved_by(forget, "LSTM"),
         "naive/PeepLSTM/low": min(accuracies(at(naive, "PeepLSTM", 30))),
-        "naive/PeepLSTM/high": max(accuracies(at(naive, "PeepLSTM", 30))), "adam/RNN/100": solving(at(adam, "RNN", 100)),
-        "tuned/RNN/others": solving([row for row in RNN if row["seed"] > 1]), "tuned/RNN/solved": solved_by(tuned, "RNN"),
+        "naive/PeepLSTM/high": max(accuracies(at(naive, "PeepLSTM", 30))),
+        "adam/RNN/100": solving(at(adam, "RNN", 100)), "tuned/RNN/solved": solved_by(tuned, "RNN"),
+        "tuned/RNN/others": solving([row for row in RNN if row["seed"] > 1]),
         "tuned/LSTM/solved": solved_by(tuned, "LSTM"), "tuned/LSTM/updates": updates(LSTM),
         "latch/RNN/solved": solved_by(latch, "RNN"), "latch/LSTM/solved": solved_by(latch, "LSTM"),
         "raw/solved": solved_by(raw, "RNN"), "raw/updates": max(row["steps"] for row in raw),

@@ -32,6 +32,7 @@ from assets import download
 from part1 import benchmark, cli, files, style, sweep
 from part2 import parallel
 from report import plots, reproduce, studies
+from report.tests.conftest import save_marks
 
 SECONDS = 20
 TRAIN = "--num_hidden 3 --batch_size 4 --input_length 3 --eval_size 20 --train_steps 4 --eval_every 2 --device cpu"
@@ -117,7 +118,7 @@ def prepare(world, draw=False):
     style.plt.rcParams["savefig.dpi"] = 30
     style.save(style.plt.figure(), world / "warm")  # loads fonts
     if not draw:
-        style.plt.Figure.savefig = lambda figure, file, metadata, **_: file.write(repr(metadata).encode())
+        style.plt.Figure.savefig = save_marks
     temporary = world.with_name("temporary")
     temporary.mkdir()
     os.environ |= {"PATH": "", "TMPDIR": str(temporary), "GOMP_SPINCOUNT": "1000"}

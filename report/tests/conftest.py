@@ -9,11 +9,15 @@ NASTY = ("\\ { } $ & # _ % ~ ^ ' ` \" < > | -- ,, !` ?` “curly” ‘quotes’
          + "w" * 60)
 
 
+def save_marks(figure, file, metadata, **_):
+    """`Figure.savefig` without rendering, which takes most of the time: the file holds the figure's marks alone."""
+    file.write(repr(metadata).encode())
+
+
 @pytest.fixture
 def no_rendering(monkeypatch):
-    """Figures hold their marks alone: rendering takes most of the time."""
-    monkeypatch.setattr(style.plt.Figure, "savefig", lambda figure, file, metadata, **_: file.write(
-        repr(metadata).encode()))
+    """Figures hold their marks alone."""
+    monkeypatch.setattr(style.plt.Figure, "savefig", save_marks)
 
 
 def make_results(folder, text):
