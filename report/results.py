@@ -75,7 +75,7 @@ SHAPES = {  # by the file's name: the first that fits
                             "bptt/torch": number,
                             **{f"{network}_{value}": number for network in ("bptt", "autograd", "torch", "floor")
                                for value in ("ms", "q1", "q3")}},
-    "optimizers.csv": {"method": text, **SWEEP},
+    "optimizers*.csv": {"method": text, **SWEEP},
     "rates_*.csv": {"method": text, **SWEEP},
     "*.csv": SWEEP,
 }

@@ -332,6 +332,10 @@ FULL = [  # what the report needs most comes first
                rates={"SGD": "0.3 0.1 0.03 0.01 0.003", "SGD with momentum": "0.1 0.03 0.01 0.003 0.001",
                       "RMSProp": "0.003 0.001 0.0003 0.0001 0.00003",
                       "corrected RMSProp": "0.01 0.003 0.001 0.0003 0.0001", "Adam": "0.01 0.003 0.001 0.0003 0.0001"}),
+    RatesStudy("three optimizers of the naive RNN, twenty seeds", {"optimizers_seeds.csv": "results.csv"},
+               "part1.sweep --preset naive --model_type RNN --palindrome_lengths 30 --train_steps 1000 "
+               f"--eval_every 20 --eval_size 2000 --seeds {' '.join(map(str, range(20)))}",
+               rates=dict.fromkeys(("RMSProp", "corrected RMSProp", "Adam"), "0.001")),
     *(RatesStudy(f"learning rates of the LSTM with {biases} biases", {f"rates_{name}.csv": "results.csv"},
                  "part1.sweep --preset naive --model_type LSTM --palindrome_lengths 100 --seeds 0 1 2 "
                  f"--train_steps 500 --eval_every 20 --eval_size 1000{flags}",

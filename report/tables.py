@@ -297,7 +297,7 @@ def time_numbers(results):
             "time/shares": ", ".join(rf"{escape(name)} {100 * hours[name] / total:.0f}\,\%" for name in largest)}
 
 
-def inside_numbers(traces, directions, states, optimizers, zero, chrono):
+def inside_numbers(traces, directions, states, seeds, zero, chrono):
     def trace(column, step, optimizer="RMSProp", model="RNN"):
         rows = chosen(traces, model_type=model, optimizer=optimizer, start="naive", step=step)
         rate = (min if model == "RNN" else max)(row["learning_rate"] for row in rows)
@@ -312,7 +312,6 @@ def inside_numbers(traces, directions, states, optimizers, zero, chrono):
 
     last, high = max(row["step"] for row in traces), max(row["learning_rate"] for row in traces)
     high_last = max(row["step"] for row in chosen(traces, learning_rate=high))
-    rates = chosen(optimizers, palindrome_length=30, learning_rate=0.001)
     return {
         "trace/sigma": trace("sigma_1", 0), "trace/slope": trace("slope", 0), "trace/readable": trace("readable", 0),
         "trace/RMSProp/moved": trace("moved", 10), "trace/RMSProp/slope": trace("slope", 10),
@@ -334,8 +333,8 @@ def inside_numbers(traces, directions, states, optimizers, zero, chrono):
         "inside/back": BACK, "inside/naive/directions": survive("naive"),
         "inside/orthogonal/directions": survive("orthogonal"),
         "inside/mean-field": average(chosen(states, model_type="RNN", start="naive"), "mean_field"),
-        "rate/30/RMSProp": learned(rates, method="RMSProp"),
-        "rate/30/corrected": learned(rates, method="corrected RMSProp"), "rate/30/Adam": learned(rates, method="Adam")}
+        "seeds/RMSProp": learned(seeds, method="RMSProp"),
+        "seeds/corrected": learned(seeds, method="corrected RMSProp"), "seeds/Adam": learned(seeds, method="Adam")}
 
 
 # Part 1: gradients. A curve is a dict from time steps to gradient norms.
@@ -579,7 +578,7 @@ def graph_numbers(one, two):
 NUMBERS = (
     (length_numbers, "longer.csv", "latch_longest.csv", *SWEEPS.values()),
     (setting_numbers, "optimizers.csv", "rates_lstm.csv", "ablations.csv", "binary.csv", "binary_curves.csv"),
-    (inside_numbers, "traces.csv", "directions.csv", "states.csv", "optimizers.csv", "rates_lstm.csv",
+    (inside_numbers, "traces.csv", "directions.csv", "states.csv", "optimizers_seeds.csv", "rates_lstm.csv",
      "rates_chrono.csv"),
     (unsettled_numbers, "binary_curves.csv", "ablations_curves.csv"),
     (trained_numbers, "states.csv", "states_trained.csv", "states_peephole.csv", "beyond.csv"),
