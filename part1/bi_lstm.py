@@ -29,7 +29,10 @@ class BiLSTM(RecurrentNetwork):
         return torch.cat([x, x.flip(1)], dim=2)
 
     def step(self, x, h, c):
-        """Both directions as one LSTM: its biases are those of both, its matrices block-diagonal."""
+        """Both directions as one LSTM: its biases are those of both, its matrices block-diagonal.
+
+        So h is computed from the very c that is returned, which dL/dc(t) along every path needs.
+        """
         cells = [self.cell(direction) for direction in self.directions]
         return LSTM.step(SimpleNamespace(**{
             name: torch.cat([cell[name] for cell in cells]) if name.startswith("b_")

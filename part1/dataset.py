@@ -119,7 +119,6 @@ class BaumSweetDataset(SequenceDataset):
     alphabet = 3
     num_classes = 2
     KEEP = 0.016724
-    EVEN = 0x5555555555555555  # bits 0, 2, 4 …
 
     def __init__(self, seq_length):
         if not 2 <= seq_length <= 18:
@@ -137,17 +136,15 @@ class BaumSweetDataset(SequenceDataset):
         """How many of 1 … `limit` have label 1: those of 2n + 1 have that of n, of 4n that of n, of 4n + 2 label 0."""
         return 1 + cls.members((limit - 1) // 2) + cls.members(limit // 4) if limit else 0
 
-    @classmethod
-    def labels(cls, numbers):
-        """Labels, bool of the shape of `numbers`, int64: all bits at once.
-
-        The bits of y = ~numbers are ones where blocks of zeros are. Adding the lowest bit of a block to y carries
-        through the block to the bit behind it, so a block is odd if that bit is, where the lowest is even, or reversely.
-        """
-        y = ~numbers
-        lowest = y & ~(y << 1)
-        behind_even, behind_odd = y + (lowest & cls.EVEN), y + (lowest & ~cls.EVEN)
-        return (behind_even & ~cls.EVEN | behind_odd & cls.EVEN) & numbers == 0
+    @staticmethod
+    def labels(numbers):
+        """Labels, bool of the shape of `numbers`, int64."""
+        labels = even = torch.ones_like(numbers, dtype=torch.bool)  # even: so is the block of zeros so far
+        for k in range(60):  # from the lowest bit; 10^18 < 2^60
+            one = numbers >> k & 1 == 1
+            labels = labels & (even | ~one)  # a one ends the block
+            even = one | ~even
+        return labels
 
     def batch(self, batch_size, generator=None):
         """Draw a batch: symbols (batch_size, 4L) float32 and labels (batch_size,) int64."""

@@ -17,7 +17,7 @@ SOLVED = 0.99  # accuracy from which on a network has solved its task
 def chance_lines(axes, chances):
     """Draw the accuracies `chances` of guessing without a look at the input, a dashed line for each."""
     for k, chance in enumerate(sorted(set(chances))):
-        axes.axhline(chance, color=style.GREY, linestyle="--", linewidth=1, label="_" * (k > 0) + "chance")
+        axes.axhline(chance, color=style.GREY, linestyle="--", linewidth=1, label="_chance" if k else "chance")
 
 
 def lengths(results, chances, path, sources=()):
@@ -140,7 +140,7 @@ def gradients(studies, path, sources=(), height=2.25):
             color, line = colors[model], ":" if digits == "raw" else {"h": "-", "c": "--"}[state]
             axes.plot(t, norm, color=color, linestyle=line, linewidth=0.9 if digits == "raw" else 1.4,
                       label=f"{style.model_name(model)}, ${state}^{{(t)}}$"
-                      + ", raw digits" * (digits == "raw"))
+                      + (", raw digits" if digits == "raw" else ""))
             axes.fill_between(t, norm / factor, norm * factor, color=color, alpha=0.15, linewidth=0)
         axes.set(title=title, xlabel="time step $t$", yscale="log")
     lowest = max(1e-33, min(float(row["norm"]) for rows in studies.values() for row in rows) / 100)
@@ -176,7 +176,7 @@ def speed(rows, path, sources=()):
                 median, low, high = ([row[name + part] for row in curve] for part in ("_ms", "_q1", "_q3"))
                 axes.plot(T, median, line, markersize=3, color=color, label=label)
                 axes.fill_between(T, low, high, color=color, alpha=0.2, linewidth=0)
-        axes.set(title=f"{model}, {count} thread{'s' * (count > 1)}", xscale="log", yscale="log", xticks=T,
+        axes.set(title=f"{model}, {count} {'thread' if count == 1 else 'threads'}", xscale="log", yscale="log", xticks=T,
                  xticklabels=T, xlabel="palindrome length $T$", ylabel="time per update (ms)")
         axes.minorticks_off()
         axes.label_outer()

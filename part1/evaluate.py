@@ -35,7 +35,7 @@ def parse_args(argv=None):
     """Parse the flags of `python -m part1.evaluate`."""
     parser = cli.Parser("part1.evaluate", "Measure the accuracy of trained networks on other palindrome lengths.")
     add = parser.add_argument
-    add("--checkpoint", type=cli.path, nargs="+", default=[], help="trained networks (of part1.train)")
+    add("--checkpoint", type=cli.path, nargs="+", required=True, help="trained networks (of part1.train)")
     add("--palindrome_lengths", type=cli.number(int, at_least=2), nargs="+", metavar="T",
         default=[100, 200, 500, 1000, 2000, 5000, 10_000], help="lengths to read")
     add("--eval_size", type=cli.positive_int, default=1000, help="palindromes of each length")
@@ -44,8 +44,6 @@ def parse_args(argv=None):
 
 
 def main(config):
-    if not config.checkpoint:
-        raise InputError("--checkpoint says which networks are to read")
     table, rows = config.output / "beyond.csv", []
     files.refuse_foreign(table, ["model_type", "trained_at", "T"])
     style.targets(config.output / "beyond")

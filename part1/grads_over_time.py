@@ -96,7 +96,8 @@ def measure(networks, batch_size=128, device="cpu"):
             logs.setdefault((*curve(flags), state), []).append(np.log(np.maximum(norms, 1e-300)))
     rows = []
     for (model_type, digits, state), curves in logs.items():
-        mean, spread = np.mean(curves, axis=0), np.std(curves, axis=0, ddof=1) if len(curves) > 1 else 0 * curves[0]
+        mean = np.mean(curves, axis=0)
+        spread = np.std(curves, axis=0, ddof=1) if len(curves) > 1 else np.zeros_like(mean)
         rows += [{"model_type": model_type, "input": digits, "state": state, "t": t + 1, "seeds": len(curves),
                   "norm": f"{np.exp(mean[t]):.6g}", "factor": f"{np.exp(spread[t]):.6g}"} for t in range(len(mean))]
     return rows

@@ -146,12 +146,13 @@ def parse_args(argv=None):
     """Parse the flags of `python -m part1.look_inside`."""
     parser = cli.Parser("part1.look_inside", "Measure what the optimizer, the Jacobians and the gates do.")
     add = parser.add_argument
-    add("--palindrome_length", type=cli.number(int, at_least=3), default=100, metavar="T", help="of the Jacobians")
+    add("--palindrome_length", type=cli.number(int, at_least=3), default=100, metavar="T",
+        help="palindrome length for the Jacobians")
     add("--trace_length", type=cli.number(int, at_least=2), default=30, metavar="T",
-        help="of the traces at the usual rate")
-    add("--updates", type=cli.number(int, at_least=0), default=300, help="of those traces; 0: none")
+        help="palindrome length for the traces at the usual rate")
+    add("--updates", type=cli.number(int, at_least=0), default=300, help="updates of those traces (0: none)")
     add("--high_rate_updates", type=cli.number(int, at_least=0), default=60,
-        help="of the traces at a high rate; 0: none")
+        help="updates of the traces at a high rate (0: none)")
     add("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2, 3, 4], metavar="SEED", help="networks and palindromes")
     add("--checkpoint", type=cli.path, nargs="+", help="trained networks (of part1.train), instead of all the others")
     add("--output", type=cli.path, default=files.ROOT / "runs" / "look_inside", help="folder of the tables")

@@ -44,7 +44,7 @@ def add_flags(parser, train_steps):
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--seed", type=cli.seed, default=0, help="of the weights, the data and everything else random")
     add("--output", type=cli.path, help="folder of the run (default: a fresh one under runs/)")
-    add("--resume", action="store_true", help="go on with the run in --output, bit-identically with as many threads")
+    add("--resume", action="store_true", help="go on with the run in --output, bit-identically with the same number of threads")
 
 
 def choose_device(name):
@@ -95,7 +95,8 @@ def begin(script, config):
         for name in getattr(config, "typed", set(saved)) - NOT_TRAINED:
             now, then = getattr(config, name), saved[name]
             if now != then and name not in MAY_CHANGE and not (name == "train_steps" and now > then):
-                raise InputError(f"--{name} is {then} in the run to resume, not {now}: only --train_steps may grow")
+                raise InputError(f"--{name} is {then} in the run to resume, not {now}; only --train_steps may "
+                                 "change, to a larger number")
             saved[name] = now
         config = Namespace(**saved, output=config.output, resume=True)
     elif config.output is not None:
@@ -153,7 +154,8 @@ class Run:
         self.metrics, self.samples = (files.Appended(folder / name, states.get(name)) for name in LOGS)
         self.rows = files.read_csv(self.metrics.path, size=self.metrics.size) if self.metrics.size else []
         last = self.rows[-1]["step"] if self.rows else 0
-        if last not in (self.step, max(self.step - self.step % number for number in every)):
+        last_due = max(self.step // number * number for number in every)
+        if last not in (self.step, last_due):
             raise InputError(f"the checkpoint in {folder} is of update {self.step}, its metrics end at {last}")
         grown = self.rows and not due(self.rows[-1]["step"], config, *every)
         if grown:  # the last row ended a shorter run, and a longer one has none there

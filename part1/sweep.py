@@ -141,11 +141,15 @@ def make_cells(output, preset, models=None, lengths=None, seeds=None, settings=N
 
     Args:
         preset: a name of `PRESETS`; networks (`models`), `lengths` and `seeds` that are not given are the preset's.
-        settings: flags of `part1.train` by name, over those of the preset. `InputError` if they do not fit together.
+        settings: flags of `part1.train` by name, over those of the preset.
+
+    Raises `InputError` for settings that do not fit together, and for a network that the preset does not tune.
     """
-    preset, defaults = PRESETS[preset], vars(train.make_parser().parse_args([]))
+    name, preset, defaults = preset, PRESETS[preset], vars(train.make_parser().parse_args([]))
     cells = {}
     for model in models or preset.grid:
+        if preset.by_model and model not in preset.by_model:
+            raise InputError(f"--preset {name} has no settings for {model}, only for {', '.join(preset.by_model)}")
         own_lengths = preset.grid.get(model) or next(iter(preset.grid.values()))
         for length, seed in itertools.product(lengths or own_lengths, seeds or preset.seeds):
             by_length = [more for start, more in preset.by_length.items() if length >= start]

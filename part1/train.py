@@ -4,7 +4,8 @@
     python -m part1.train --model_type LSTM --input_length 99 --input_dim 10 --forget_bias chrono --target_accuracy 0.99
     python -m part1.train --output runs/mine; python -m part1.train --output runs/mine --resume --train_steps 20000
 
-The flags and their defaults are the course's. They learn slowly from T = 10 on; what learns faster is in `part1.sweep`.
+The flags and their defaults are the course's. With these, training is slow from T = 10 on; the presets of `part1.sweep`
+are faster.
 """
 import sys
 from argparse import ArgumentTypeError
@@ -48,7 +49,7 @@ def make_parser():
     add("--model_type", choices=MODELS, default="RNN", help="network")
     add("--dataset", choices=DATASETS, default="palindrome", help="the task: that of 2019, or one of 2020's")
     add("--input_length", type=cli.positive_int, default=10,
-        help="digits read, T - 1 for a palindrome of length T; for the datasets of 2020 the L of its script")
+        help="digits read, T - 1 for a palindrome of length T; for the datasets of 2020 their L")
     add("--input_dim", type=cli.positive_int, default=1,
         help="1: the digit itself; the size of the alphabet (10; 3; random_combinations: L): its one-hot vector, which "
         "learns faster")
@@ -68,7 +69,7 @@ def make_parser():
     add("--beta2", type=beta, default=0.999, help="of adam: decay of its mean squared gradient")
     add("--freeze_recurrent", action="store_true", help="train only the output, W_ph and b_p")
     add("--max_norm", type=cli.positive_float, default=10.0, help="clip the norm of the gradient to this")
-    add("--eval_every", type=cli.positive_int, default=250, help="updates between evaluations, which also save")
+    add("--eval_every", type=cli.positive_int, default=250, help="evaluate and save every so many updates")
     add("--eval_size", type=cli.positive_int, default=10_000, help="sequences in the separate evaluation set")
     add("--backward", choices=["bptt", "autograd"], default="bptt",
         help="bptt: the hand-written derivatives of part1/bptt.py; autograd: the plain loop, same results, slower")

@@ -153,7 +153,7 @@ def beam_search(model, vocabulary, length, prompt, beam_size):
     Raises `InputError` for an empty, too long or unknown prompt and a beam size below 1.
     """
     if not prompt or beam_size < 1:
-        raise InputError("beam search needs a prompt to continue, and at least one beam")
+        raise InputError("beam search needs a prompt to continue (--gen_input) and at least one beam")
     known = encode_prompt(vocabulary, prompt, length)
     device = next(model.parameters()).device
     written = torch.empty(1, 0, dtype=torch.int64)  # (beams, characters)

@@ -13,6 +13,7 @@ import contextlib
 import os
 import re
 import signal
+from types import SimpleNamespace
 
 import torch
 from torch import distributed
@@ -83,14 +84,17 @@ class Follower(run.Run):
     def __init__(self, script, config, parts, extra, received):
         self.script, self.config, self.folder, self.received = script, config, config.output, received
         self.step, *_ = run.restore(self.folder / "checkpoint.pt", script, parts, extra)
-        self.bar, self.samples, self.rows = tqdm(disable=True), self, []
+        self.bar, self.samples, self.rows = tqdm(disable=True), SimpleNamespace(append=self.log), []
 
     def updates(self):
         for step in super().updates():  # each with dropout of its own: only rank 0 saves a random state
             torch.manual_seed(run.generator(self.config.seed, f"rank {RANK} at update {step}").initial_seed())
             yield step
 
-    log = save = append = lambda self, *args, **values: None
+    def log(self, *args, **values):
+        """Nothing: rank 0 keeps the record."""
+
+    save = log
 
 
 def share(tensors):

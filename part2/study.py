@@ -1,7 +1,7 @@
 """Everything that Question 2 asks to report about one text model: curves, samples, temperatures, endings, beams.
 
     python -m part2.study                                               # a small model of the built-in fables, minutes
-    python -m part2.study --output runs/grimm --txt_file grimm.txt --prompts "Sleeping beauty is" --train_steps 8441
+    python -m part2.study --output runs/grimm --txt_file grimm.txt --strip_gutenberg --prompts "Sleeping beauty is"
 
 Trains with `part2.train_text` (which gets the flags that this script does not know), or goes on with the training that
 `--output` holds, then lets the network write, with the weights of its lowest held-out loss if there is held-out text.

@@ -3,6 +3,7 @@
 Each is written twice, and both give the same numbers: on a dense adjacency matrix, where the code reads as the
 equation, and on `part3.graph.Neighbours`, where time and memory grow with the edges. Forward passes only.
 
+    >>> import numpy as np
     >>> from part3.graph import EDGES, NODES, adjacency
     >>> from part3.layers import gcn_layer
     >>> gcn_layer(adjacency(EDGES["2019"], NODES), H=np.eye(6), W=np.ones((6, 2)))

@@ -19,7 +19,7 @@ from report.results import WRITERS, making, read_result
 SWEEPS = {"official": "official.csv", "naive": "naive.csv", "Adam": "adam.csv", "forget bias 1": "forget.csv",
           "tuned": "lengths.csv", "latch": "latch.csv", "latch, raw digits": "latch_raw.csv",
           "tuned, frozen": "frozen.csv", "latch, frozen": "frozen_latch.csv"}
-LENGTHS = (5, 10, 15, 20, 30, 50, 100, 300, 1000, 10_000, 100_000)  # columns of the table
+LENGTHS = (5, 10, 15, 20, 30, 40, 50, 100, 200, 300, 500, 1000, 10_000, 100_000)  # columns of the table
 GRADIENTS = {"untrained": "gradients.csv", "tuned": "gradients_tuned.csv", "trained": "gradients_trained.csv"}
 TEXTS = {"Grimm": ("text", "text_seed43", "text_seed44"), "Grimm, best": ("text_best",), "Darwin": ("text_second",)}
 SHARE = 0.8  # a length is solved when this share of the seeds reaches the accuracy SOLVED: 4 of 5
@@ -92,11 +92,11 @@ def updates(rows):
     return round(np.mean([row["steps"] for row in rows if row["accuracy"] >= SOLVED]))
 
 
-def horizon_table(longest_latch, *sweeps):
+def horizon_table(longer, longest_latch, *sweeps):
     """How many of the seeds solve each length, for each of the `SWEEPS` and each network."""
-    bodies = []
+    bodies, more = [], {"tuned": longer, "latch": longest_latch}
     for name, rows in zip(SWEEPS, sweeps):
-        networks = cells(rows + longest_latch if name == "latch" else rows)
+        networks = cells(rows + more.get(name, []))
         bodies.append(named(name, [
             [model_name(model), *(solving(lengths[T]).replace(" of ", "/") if T in lengths else "" for T in LENGTHS)]
             for model, lengths in networks.items()]))
@@ -539,8 +539,8 @@ def measure_numbers(course, best, context, best_context):
         "known/2": interval(course, "known words", 2), "known/greedy": interval(course, "known words", None),
         "known/best": interval(best, "known words", 1),
         "known/book": interval(course, "known words", None, "held-out text"),
-        "period/course": interval(course, "period", None, digits=0),
-        "period/best": interval(best, "period", None, digits=0),
+        "period/course": round(chosen(course, measure="period", temperature=None)[0]["mean"]),
+        "period/best": round(chosen(best, measure="period", temperature=None)[0]["mean"]),
         "copy/1": interval(course, "longest copy", 1, digits=0),
         "copy/best": interval(best, "longest copy", 1, digits=0),
         "copy/best/2": interval(best, "longest copy", 2, digits=0),
@@ -590,7 +590,7 @@ NUMBERS = (
     (graph_numbers, "graph_2019.json", "graph_2020.json"),
 )
 TABLES = {
-    "horizon.tex": (horizon_table, "latch_longest.csv", *SWEEPS.values()),
+    "horizon.tex": (horizon_table, "longer.csv", "latch_longest.csv", *SWEEPS.values()),
     "optimizers.tex": (optimizer_table, "optimizers.csv", "rates_lstm.csv", "rates_chrono.csv"),
     "inside.tex": (inside_table, "directions.csv", "states.csv", "states_trained.csv"),
     "beyond.tex": (beyond_table, "beyond.csv", "beyond_latch.csv"),
