@@ -69,6 +69,7 @@ def trained(checkpoints, curve=None):
             flags = Namespace(**checkpoint["config"])
             model = train.make_model(flags)
             model.load_state_dict(checkpoint["parts"]["model"])
+            model.requires_grad_(True)  # of a run with --freeze_recurrent too
         except (AttributeError, KeyError, RuntimeError, TypeError) as error:
             raise InputError(f"{path} does not hold a network: {cli.one_line(error)[:120]}") from None
         settings = {name: value for name, value in vars(flags).items() if name not in ("seed", "device")}

@@ -138,7 +138,7 @@ def kept_and_gates(model, x):
         for gate in "if":
             W_x, W_h, b = (getattr(model, name) for name in (f"W_{gate}x", f"W_{gate}h", f"b_{gate}"))
             means = [torch.sigmoid(x_t @ W_x.T + h @ W_h.T + b).mean().item() for x_t, h in zip(inputs, before)]
-            row |= {f"{gate}_first": means[0], f"{gate}_later": np.mean(means[1:])}
+            row |= {f"{gate}_first": means[0], f"{gate}_later": np.mean(means[1:]) if means[1:] else None}
     return row
 
 

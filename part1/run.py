@@ -83,7 +83,7 @@ def begin(script, config):
     """Set up and seed torch for a run; returns its flags, with `--resume` those it was begun with, and its device.
 
     Raises `InputError` for a missing device, a used folder, and with `--resume` for typed flags that contradict the
-    run's, except for `MAY_CHANGE` and a --train_steps that grows.
+    run's, except for `MAY_CHANGE` and a --train_steps that grows (which it may not under a schedule planned for it).
     """
     set_up_torch()
     if config.resume:
@@ -94,6 +94,8 @@ def begin(script, config):
         check_flags(path, script, saved)
         for name in getattr(config, "typed", set(saved)) - NOT_TRAINED:
             now, then = getattr(config, name), saved[name]
+            if now != then and name == "train_steps" and saved.get("schedule") == "cosine":
+                raise InputError(f"--train_steps stays {then}: --schedule cosine was planned for so many updates")
             if now != then and name not in MAY_CHANGE and not (name == "train_steps" and now > then):
                 raise InputError(f"--{name} is {then} in the run to resume, not {now}; only --train_steps may "
                                  "change, to a larger number")

@@ -1,7 +1,6 @@
-"""`part1.train` in a process of its own, to be killed, interrupted and starved. One starts in 0.1 s."""
+"""`part1.train` in a process of its own, to be killed and interrupted. One starts in 0.1 s."""
 import multiprocessing
 import os
-import resource
 import signal
 import sys
 import tempfile
@@ -64,22 +63,6 @@ def _train(log, flags, patch=lambda: None, *arguments):
     os._exit(status)
 
 
-def kill_at(number):
-    """SIGKILL this process just before its file operation `number`: a row, an fsync or a rename."""
-    done = 0
-
-    def watched(function):
-        def operation(*args):
-            nonlocal done
-            done += 1
-            if done == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*args)
-        return operation
-
-    os.fsync, os.replace, files.Appended.append = map(watched, (os.fsync, os.replace, files.Appended.append))
-
-
 def signal_at(number, *signums):
     """Let the signals come, one after the other, while row `number` of the metrics is written."""
     append, rows = files.Appended.append, []
@@ -92,8 +75,3 @@ def signal_at(number, *signums):
         append(self, text)
 
     files.Appended.append = watched
-
-
-def limit_file_size(limit):
-    """Let every write beyond `limit` bytes of a file fail, as on a disk that fills up."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

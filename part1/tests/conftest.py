@@ -1,16 +1,22 @@
 """Fixtures of Part 1's tests: scripts called in this process, and scripts running in one of their own."""
 import pickle
+from multiprocessing import forkserver
 
 import hypothesis
 import pytest
 import torch
 
-from part1 import benchmark, cli
+from part1 import benchmark, cli, style
 from part1.tests import background
 
 hypothesis.settings.register_profile("part1", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("part1")
 torch.set_num_threads(1)  # the networks here are tiny: more threads only wait for each other
+
+
+def pytest_collection_finish():
+    """Let the fork server load torch beside the first tests."""
+    forkserver.ensure_running()
 
 
 @pytest.fixture
@@ -62,3 +68,14 @@ def start(tmp_path):
     yield start
     for process in started:
         process.kill()
+
+
+def save_marks(figure, file, metadata, **_):
+    """`Figure.savefig` without rendering, which takes most of the time: the file holds the figure's marks alone."""
+    file.write(repr(metadata).encode())
+
+
+@pytest.fixture
+def no_rendering(monkeypatch):
+    """Figures hold their marks alone."""
+    monkeypatch.setattr(style.plt.Figure, "savefig", save_marks)

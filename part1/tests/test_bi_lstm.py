@@ -63,7 +63,7 @@ def test_it_has_no_latch():
         BiLSTM(4, 1, 5, 10).initialize("latch")
 
 
-def test_the_scripts_take_it(tmp_path, call, benchmark_here):
+def test_the_scripts_take_it(tmp_path, call, benchmark_here, no_rendering):
     sizes = ["--num_hidden", 3, "--batch_size", 4]
     flags = [*sizes, "--input_length", 4, "--input_dim", 10, "--eval_size", 20, "--train_steps", 2, "--eval_every", 2]
     assert call(train, "--model_type", "BiLSTM", *flags, "--output", tmp_path / "run")[0] == 0

@@ -1,4 +1,6 @@
 """The look inside: Jacobians against autograd's, traces against a plain loop, and the scripts that write the tables."""
+import math
+
 import pytest
 import torch
 from torch.autograd.functional import jacobian
@@ -44,16 +46,23 @@ def test_a_trace_follows_the_training(tmp_path):
     assert rows[3]["sigma_1"] == pytest.approx(torch.linalg.svdvals(trained)[0].item(), rel=1e-4)
 
 
-def test_latched_units_keep_their_sign_and_naive_ones_do_not(tmp_path, call):
-    assert call(look_inside, "--seeds", 0, "--palindrome_length", 30, "--updates", 0,
-                "--high_rate_updates", 0, "--output", tmp_path)[0] == 0
-    states = {(row["model_type"], row["start"]): row for row in files.read_csv(tmp_path / "states.csv")}
+def test_latched_units_keep_their_sign_and_naive_ones_do_not():
+    data = PalindromeDataset(30)
     for model in ("RNN", "LSTM"):
-        assert states[model, "latch"]["keep_sign"] > 0.95 > 0.3 > states[model, "naive"]["keep_sign"]
-        assert states[model, "latch"]["readable"] > 0.99
-    assert states["LSTM", "naive"]["readable"] < 0.2
-    rows = files.read_csv(tmp_path / "directions.csv")
-    assert {row["above_0.01"] for row in rows if row["start"] == "latch" and row["model_type"] == "RNN"} == {0}
+        keep_sign, readable = {}, {}
+        for start in ("latch", "naive"):
+            torch.manual_seed(0)
+            network = train.make_model(look_inside.flags_of(model, 30, 0, **look_inside.STARTS[start]))
+            keep_sign[start] = look_inside.kept_and_gates(network, data.batch(50)[0])["keep_sign"]
+            readable[start] = look_inside.readable(network, data, 0)
+        assert keep_sign["latch"] > 0.95 > 0.3 > keep_sign["naive"] and readable["latch"] > 0.99
+        assert model == "RNN" or readable["naive"] < 0.2
+
+
+def test_a_latch_passes_no_direction_back():
+    network = train.make_model(look_inside.flags_of("RNN", 30, 0, **look_inside.STARTS["latch"])).double()
+    rows = list(look_inside.directions(network, PalindromeDataset(30).batch(1)[0], 10))
+    assert [(row["back"], row["above_0.01"]) for row in rows] == [(10, 0), (20, 0)]
 
 
 class Remembers:
@@ -75,10 +84,11 @@ def test_what_a_state_holds_can_be_read_at_any_scale_and_what_it_does_not_cannot
 
 
 def test_networks_read_other_lengths(tmp_path, call):
-    flags = ["--init", "latch", "--input_dim", 10, "--input_length", 9, "--train_steps", 60, "--eval_every", 60]
+    flags = ["--init", "latch", "--input_dim", 10, "--input_length", 9, "--train_steps", 60, "--eval_every", 60,
+             "--eval_size", 100]
     assert call(train, *flags, "--output", tmp_path / "run")[0] == 0
     status, _, err = call(evaluate, "--checkpoint", tmp_path / "run" / "checkpoint.pt", "--palindrome_lengths", 10, 200,
-                          "--output", tmp_path)
+                          "--eval_size", 200, "--output", tmp_path)
     rows = files.read_csv(tmp_path / "beyond.csv")
     assert (status, err) == (0, "") and [row["T"] for row in rows] == [10, 200]
     assert all(row["accuracy"] > 0.95 and row["trained_at"] == 10 for row in rows)
@@ -94,10 +104,53 @@ def test_only_seeds_are_averaged(tmp_path, refused):
         assert "another --num_hidden: only seeds" in refused(script, "--checkpoint", *checkpoints, "--output", tmp_path)
 
 
-def test_the_slope_is_that_of_tanh_units():
-    digits = PalindromeDataset(4).batch(5)[0]
-    for name, has in {"RNN": True, "LSTM": True, "PeepLSTM": True, "GRU": False}.items():
-        assert (look_inside.kept_and_gates(train.MODELS[name](3, 1, 4, 10), digits)["slope"] is not None) == has
+def sigmoid(a):
+    return 1 / (1 + math.exp(-a))
+
+
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "PeepLSTM"])
+def test_slopes_and_gates_are_those_of_a_loop_over_numbers(name):
+    """One unit, one palindrome: 2, 5, 3 is read digit by digit."""
+    network = train.MODELS[name](3, 1, 1, 10)
+    weights = {key: 0.1 * k - 0.5 for k, key in enumerate(dict(network.named_parameters()))}
+    for key, parameter in network.named_parameters():
+        torch.nn.init.constant_(parameter, weights[key])
+    h = c = 0.0
+    slopes, gates = [], {"i": [], "f": []}
+    for x in (2, 5, 3):
+        a = {gate: weights[f"W_{gate}x"] * x + weights[f"b_{gate}"] + weights.get(f"W_{gate}h", 0) * (
+            c if name == "PeepLSTM" else h) for gate in network.gates}
+        if name == "RNN":
+            h = math.tanh(a["h"])
+            slopes.append(1 - h**2)
+            continue
+        candidate = math.tanh(a["g"]) if name == "LSTM" else sigmoid(a["c"])
+        for gate, values in gates.items():
+            values.append(sigmoid(a[gate]))
+        c = candidate * gates["i"][-1] + c * gates["f"][-1]
+        h = math.tanh(c) * sigmoid(a["o"])
+        slopes.append(1 - math.tanh(c) ** 2)
+    row = look_inside.kept_and_gates(network.double(), torch.tensor([[2, 5, 3]]))
+    assert row["slope"] == pytest.approx(sum(slopes) / 3)
+    if name == "RNN":
+        assert row["mean_field"] == pytest.approx(math.sqrt(sum(slope**2 for slope in slopes) / 3))
+    else:
+        for gate, (first, *later) in gates.items():
+            assert row[f"{gate}_first"] == pytest.approx(first) and row[f"{gate}_later"] == pytest.approx(sum(later) / 2)
+
+
+def test_a_gru_has_no_tanh_units_and_a_palindrome_of_two_no_later_digit():
+    assert look_inside.kept_and_gates(train.MODELS["GRU"](3, 1, 4, 10), PalindromeDataset(4).batch(5)[0])["slope"] is None
+    row = look_inside.kept_and_gates(LSTM(1, 1, 4, 10), PalindromeDataset(2).batch(5)[0])
+    assert 0 < row["i_first"] < 1 and row["i_later"] is None
+
+
+def test_only_trained_networks_of_decimal_palindromes_read_other_lengths(tmp_path, refused):
+    train.train(train.parse_args(f"--dataset binary_palindrome --input_length 2 --train_steps 1 --eval_size 9 "
+                                 f"--output {tmp_path / 'run'}".split()), quiet=True)
+    assert "--checkpoint" in refused(evaluate, "--output", tmp_path)
+    assert "only decimal palindromes" in refused(evaluate, "--checkpoint", tmp_path / "run" / "checkpoint.pt",
+                                                 "--output", tmp_path)
 
 
 def test_wilsons_interval_is_the_published_one():

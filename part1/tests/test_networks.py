@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from part1 import bptt, recurrent, train
 from part1.cli import InputError
 from part1.lstm import LSTM
-from part1.peep_ablations import Ablation, OutputPeepLSTM, RecurrentPeepLSTM, TanhPeepLSTM
+from part1.peep_ablations import OutputPeepLSTM, RecurrentPeepLSTM, TanhPeepLSTM
 from part1.peep_lstm import PeepLSTM
 from part1.recurrent import INITS
 from part1.vanilla_rnn import VanillaRNN
@@ -81,21 +81,25 @@ def test_outputs_and_gradients_equal_torchs(network_class, length, input_dim, ba
         torch.testing.assert_close(parameter.grad, expected[name], rtol=0, atol=1e-12, msg=name)
 
 
-def peephole_by_elements(network, digits):
-    """Logits of the peephole LSTM for one sequence of digits, with nothing but floats and loops."""
+def peephole_by_elements(network, digits, undone=None):
+    """Logits of the peephole LSTM for one sequence of digits, with nothing but floats and loops.
+
+    One of its differences from the LSTM may be undone: "tanh" of the candidate, "h in the candidate", "h in the gates".
+    """
     weights = {name: parameter.tolist() for name, parameter in network.named_parameters()}
     n, d = network.num_hidden, network.input_dim
 
-    def gate(name, x, c, j):
+    def gate(name, x, h, c, j):
         total = weights[f"b_{name}"][j] + sum(weights[f"W_{name}x"][j][k] * x[k] for k in range(d))
-        if name != "c":
-            total += sum(weights[f"W_{name}h"][j][k] * c[k] for k in range(n))
-        return 1 / (1 + math.exp(-total))
+        if name != "c" or undone == "h in the candidate":
+            seen = h if name == "c" or undone == "h in the gates" else c
+            total += sum(weights[f"W_{name}h"][j][k] * seen[k] for k in range(n))
+        return math.tanh(total) if name == "c" and undone == "tanh" else 1 / (1 + math.exp(-total))
 
     c = h = [0.0] * n
     for digit in digits:
         x = [digit] if d == 1 else [float(k == digit) for k in range(d)]
-        f, i, o, candidate = ([gate(name, x, c, j) for j in range(n)] for name in "fioc")
+        f, i, o, candidate = ([gate(name, x, h, c, j) for j in range(n)] for name in "fioc")
         c = [candidate[j] * i[j] + c[j] * f[j] for j in range(n)]
         h = [math.tanh(c[j]) * o[j] for j in range(n)]
     return [weights["b_p"][k] + sum(weights["W_ph"][k][j] * h[j] for j in range(n)) for k in range(len(weights["b_p"]))]
@@ -103,15 +107,18 @@ def peephole_by_elements(network, digits):
 
 @both_ways
 @pytest.mark.parametrize("input_dim", [1, 4])
-def test_the_peephole_lstm_equals_a_loop_over_elements(input_dim, backward_pass):
-    network = randomized(PeepLSTM(6, input_dim, 5, 3), backward_pass)
+@pytest.mark.parametrize("network_class, undone", [
+    (PeepLSTM, None), (TanhPeepLSTM, "tanh"), (RecurrentPeepLSTM, "h in the candidate"),
+    (OutputPeepLSTM, "h in the gates")])
+def test_the_peephole_lstm_and_its_ablations_equal_a_loop_over_elements(network_class, undone, input_dim, backward_pass):
+    network = randomized(network_class(6, input_dim, 5, 3), backward_pass)
     digits = [[0, 3, 1, 2, 2, 1], [3, 3, 0, 0, 1, 2]]
-    expected = [peephole_by_elements(network, row) for row in digits]
+    expected = [peephole_by_elements(network, row, undone) for row in digits]
     torch.testing.assert_close(network(torch.tensor(digits)), torch.tensor(expected, dtype=torch.float64),
                                rtol=0, atol=1e-12)
 
 
-@by_hand
+@pytest.mark.parametrize("network_class", [VanillaRNN, LSTM, PeepLSTM])
 @pytest.mark.parametrize("batch, length, input_dim, num_hidden", [(3, 5, 3, 4), (1, 1, 1, 1), (5, 7, 3, 1)])
 def test_derivatives_are_difference_quotients(network_class, batch, length, input_dim, num_hidden):
     network = randomized(network_class(length, input_dim, num_hidden, 2))
@@ -154,14 +161,16 @@ def test_a_network_may_be_used_twice_in_a_graph_that_is_walked_twice(network_cla
     torch.testing.assert_close(found["bptt"], found["autograd"], rtol=1e-10, atol=1e-10)
 
 
-@each_network
-def test_changing_the_weights_before_the_backward_pass_is_an_error(network_class):
-    network = network_class(5, 3, 4, 2)
-    logits = network(torch.randn(3, 5, 3))
+@by_hand
+def test_changing_the_cell_before_the_backward_pass_changes_no_gradient(network_class):
+    network = randomized(network_class(5, 3, 4, 2))
+    x, parameters = torch.randn(3, 5, 3, dtype=torch.float64), list(network.parameters())
+    expected = torch.autograd.grad(network(x).sum(), parameters)
+    loss = network(x).sum()
     with torch.no_grad():
-        network.W_ph.zero_()
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        logits.sum().backward()
+        for parameter in parameters[:-2]:  # all but the output's, which are autograd's to guard
+            parameter.zero_()
+    torch.testing.assert_close(torch.autograd.grad(loss, parameters), expected, rtol=0, atol=0)
 
 
 @each_network
@@ -184,11 +193,13 @@ def test_inputs_and_only_some_weights_may_want_a_gradient(network_class):
     network.zero_grad()
     network(x.detach()).sum().backward()
     expected = {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
-    frozen, *_, trained = expected
-    network.zero_grad()
-    network.get_parameter(frozen).requires_grad_(False)
-    network(x.detach()).sum().backward()
-    assert network.get_parameter(frozen).grad is None and network.get_parameter(trained).grad.equal(expected[trained])
+    for frozen, parameter in network.named_parameters():
+        network.zero_grad()
+        parameter.requires_grad_(False)
+        network(x.detach()).sum().backward()
+        parameter.requires_grad_(True)
+        for name, other in network.named_parameters():
+            assert other.grad is None if name == frozen else other.grad.allclose(expected[name], rtol=1e-12), name
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -304,15 +315,15 @@ def test_chrono_draws_memories_up_to_the_sequences_length(network_class, seq_len
 @pytest.mark.parametrize("input_dim", [1, 10])
 def test_a_latch_holds_the_first_digit(network_class, input_dim):
     """A linear readout of the last state, fitted to some sequences, names the first digit of others."""
-    network = network_class(100, input_dim, 128, 10)
+    network = network_class(100, input_dim, 64, 10)
     network.initialize("latch")
-    digits = torch.randint(10, (2000, 100))
+    digits = torch.randint(10, (700, 100))
     with torch.no_grad():
         for h, *_ in network.states(digits):
             pass
-    inputs, labels = torch.cat([h, torch.ones(2000, 1)], dim=1).double(), nn.functional.one_hot(digits[:, 0]).double()
-    weights = torch.linalg.lstsq(inputs[:1500], labels[:1500], driver="gelsd").solution
-    assert ((inputs[1500:] @ weights).argmax(dim=1) == digits[1500:, 0]).float().mean() > 0.98
+    inputs, labels = torch.cat([h, torch.ones(700, 1)], dim=1).double(), nn.functional.one_hot(digits[:, 0]).double()
+    weights = torch.linalg.lstsq(inputs[:500], labels[:500], driver="gelsd").solution
+    assert ((inputs[500:] @ weights).argmax(dim=1) == digits[500:, 0]).float().mean() > 0.95
 
 
 @pytest.mark.parametrize("u, flips", [(13.35, False), (13.45, True)])  # the docstring's bound is 13.4
@@ -386,26 +397,3 @@ def test_a_digit_without_a_one_hot_vector_is_refused(digit):
 def test_impossible_sizes_are_refused(wrong):
     with pytest.raises(InputError, match=wrong):
         LSTM(**dict(seq_length=4, input_dim=1, num_hidden=5, num_classes=10) | {wrong: 0})
-
-
-# The peephole LSTM without its differences from the LSTM
-
-class Undone(OutputPeepLSTM, RecurrentPeepLSTM, TanhPeepLSTM):
-    pass
-
-
-@pytest.mark.parametrize("between, end, renamed", [(Ablation, PeepLSTM, "c"), (Undone, LSTM, "g")])
-def test_ablations_lie_between_the_peephole_lstm_and_the_lstm(between, end, renamed):
-    digits, _ = digits_and_labels(3, 7)
-    network, other = between(7, 10, 4, 10).double(), randomized(end(7, 10, 4, 10))
-    network.load_state_dict({name.replace(f"_{renamed}", "_c"): weight for name, weight in other.state_dict().items()})
-    torch.testing.assert_close(network(digits), other(digits))
-
-
-@pytest.mark.parametrize("change", [TanhPeepLSTM, RecurrentPeepLSTM, OutputPeepLSTM])
-def test_an_ablation_undoes_one_difference(change):
-    def differences(network):
-        return {"tanh": network.candidate is torch.tanh, "gates": network.carried[0], "recurrent": network.recurrent}
-
-    undone = [name for name, value in differences(change).items() if value != differences(Ablation)[name]]
-    assert len(undone) == 1 and differences(change)[undone[0]] == differences(Undone)[undone[0]]

@@ -32,7 +32,7 @@ from assets import download
 from part1 import benchmark, cli, files, style, sweep
 from part2 import parallel
 from report import plots, reproduce, studies
-from report.tests.conftest import save_marks
+from part1.tests.conftest import save_marks
 
 SECONDS = 20
 TRAIN = "--num_hidden 3 --batch_size 4 --input_length 3 --eval_size 20 --train_steps 4 --eval_every 2 --device cpu"

@@ -1,23 +1,10 @@
 """Fixtures of the report's tests: scripts called in this process, and made-up results of the quick preset."""
-import pytest
-
-from part1 import files, style
-from part1.tests.conftest import benchmark_here, call  # noqa: F401 (fixtures)
+from part1 import files
+from part1.tests.conftest import benchmark_here, call, no_rendering  # noqa: F401 (fixtures)
 from report.studies import GRAPHS
 
 NASTY = ("\\ { } $ & # _ % ~ ^ ' ` \" < > | -- ,, !` ?` “curly” ‘quotes’ – — … é ñ ç ß æ Ø £ \u00a0[x]\n\n  * Ω\t"
          + "w" * 60)
-
-
-def save_marks(figure, file, metadata, **_):
-    """`Figure.savefig` without rendering, which takes most of the time: the file holds the figure's marks alone."""
-    file.write(repr(metadata).encode())
-
-
-@pytest.fixture
-def no_rendering(monkeypatch):
-    """Figures hold their marks alone."""
-    monkeypatch.setattr(style.plt.Figure, "savefig", save_marks)
 
 
 def make_results(folder, text):
