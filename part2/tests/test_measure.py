@@ -117,7 +117,7 @@ def test_samples_of_a_network_that_always_says_the_same(make):
         "high": 1, "largest": 1}
 
 
-FLAGS = ["--num_samples", 3, "--length", 200, "--positions", 9, "--prompts", 2, "--continuation", 20]
+FLAGS = ["--num_samples", 3, "--length", 60, "--positions", 9, "--prompts", 2, "--continuation", 20]
 
 
 def test_the_script_writes_tables_and_figures(finished, tmp_path, call):

@@ -7,12 +7,12 @@ import pytest
 
 from part1 import cli, files, run, style
 from part2 import inspect_text, study, train_text
-from part2.dataset import TextDataset
 from part2.generate import beam_search, generate, load
 from part2.inspect_text import probabilities
 from part2.tests.conftest import BOOK, TINY
 
 PROMPTS = ["The fox", "\"Why?\""]
+SETTINGS = {flag.removeprefix("--"): value for flag, value in zip(TINY[::2], TINY[1::2])}
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +56,11 @@ def test_a_study_answers_every_question(studied):
 
 
 def test_what_it_writes_is_by_the_best_weights(book, tmp_path):
-    flags = "--output", tmp_path, "--txt_file", book, *TINY, "--learning_rate", 10, "--prompts", PROMPTS[0]
-    study.main(study.parse_args([str(flag) for flag in flags]))
-    content = files.read_json(tmp_path / "text.json")
-    best, last = (generate(*load(tmp_path / "training" / f"{name}.pt"), 90, "", 0.5, 5, run.generator(0, "study"))
+    content = study.study(tmp_path, PROMPTS[:1], SETTINGS | {"txt_file": str(book), "learning_rate": 10}, quiet=True)
+    best, last = (generate(*load(tmp_path / "training" / f"{name}.pt"), 125, PROMPTS[0])[0]
                   for name in ("best", "checkpoint"))
     assert content["best"]["step"] < content["result"]["steps"]
-    assert content["temperatures"][0]["samples"] == best != last
+    assert content["sentences"][0]["greedy"][:125] == best[:125] != last[:125]
 
 
 def test_a_second_call_trains_nothing_and_finds_the_same(studied, call, monkeypatch):
@@ -75,7 +73,8 @@ def test_a_second_call_trains_nothing_and_finds_the_same(studied, call, monkeypa
         assert text.replace("\n", "↵") in out
 
 
-def test_a_study_goes_on_where_it_was_stopped_and_may_grow(book, tmp_path):
+def test_a_study_goes_on_where_it_was_stopped_and_may_grow(book, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "write", lambda *_: {})
     log = run.Run.log
 
     def stop(self, step, **values):
@@ -83,7 +82,7 @@ def test_a_study_goes_on_where_it_was_stopped_and_may_grow(book, tmp_path):
         if step == 10:
             raise cli.Interrupted("", 2)
 
-    settings = {flag.removeprefix("--"): value for flag, value in zip(TINY[::2], TINY[1::2])} | {"txt_file": str(book)}
+    settings = SETTINGS | {"txt_file": str(book)}
     with pytest.MonkeyPatch.context() as patch, pytest.raises(cli.Interrupted):
         patch.setattr(run.Run, "log", stop)
         study.study(tmp_path, PROMPTS, settings, quiet=True)
@@ -102,17 +101,15 @@ def test_a_wrong_study_is_one_line_before_anything_is_written(more, message, boo
     assert not os.listdir(tmp_path)
 
 
-def test_samples_are_read_whatever_characters_they_hold(tmp_path, make):
-    vocabulary = "abc \n\x0b\x0c\x1c\x85\u2028↵:"
-    (tmp_path / "book.txt").write_text(vocabulary.replace("↵", "") * 9, encoding="utf-8")
-    text = TextDataset(tmp_path / "book.txt", 5)
-    model = make(K=text.vocab_size)
-    config = train_text.parse_args(["--temperature", "0", "--train_steps", "12"])
-    written = {step: train_text.write_samples(model, text, config, step) for step in (4, 8)}
-    (tmp_path / "samples.txt").write_bytes("".join(written.values()).encode())
-    for step, samples in study.read_samples(tmp_path / "samples.txt").items():
-        assert samples == generate(model, text, 90, "", 0, 5, run.generator(0, f"samples at update {step}"))
-    assert set(study.read_samples(tmp_path / "samples.txt")) == {4, 8}
+def test_samples_are_read_whatever_characters_they_hold(tmp_path, monkeypatch):
+    nasty = "abc \n\x0b\x0c\x1c\x85\u2028:"
+    samples = {step: [(nasty[k:] + f"{step}, 15 characters: " + nasty * 9)[:90] for k in range(5)] for step in (4, 8)}
+    config = train_text.parse_args(["--train_steps", "12"])
+    with open(tmp_path / "samples.txt", "wb") as file:
+        for step in samples:
+            monkeypatch.setattr(train_text, "generate", lambda *_: samples[step])
+            file.write(train_text.write_samples(None, None, config, step).encode())
+    assert study.read_samples(tmp_path / "samples.txt") == samples
 
 
 def test_curves_are_thinned_by_means():

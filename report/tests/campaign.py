@@ -50,6 +50,9 @@ MADE = {  # how the world of a case is made
 READERS = {  # commands, and the folders or files among which they read
     "part1.train --resume --train_steps 6 --output run": ["run"],
     "part1.grads_over_time --output new --batch_size 4 --checkpoint run/checkpoint.pt": ["run/checkpoint.pt"],
+    "part1.evaluate --palindrome_lengths 5 9 --eval_size 9 --output new --checkpoint run/checkpoint.pt": [
+        "run/checkpoint.pt"],
+    "part1.look_inside --output new --checkpoint run/checkpoint.pt": ["run/checkpoint.pt"],
     f"part1.sweep {SWEEP} --output sweep": ["sweep"],
     f"part1.sweep {SWEEP} --output sweep --collect": ["sweep"],
     "part2.train_text --resume --train_steps 6 --output text": ["text", "book.txt"],
@@ -298,8 +301,8 @@ def make_case(world, chance, flags_of):
         elif way == 4:
             flags = [*flags, flag]
         else:
-            flags = [*flags, value] if chance.random() < 0.5 else [value if word == chance.choice(flags) else word
-                                                                   for word in flags]
+            at = chance.randrange(2 * len(flags) + 1)  # in the place of a word, or at the end
+            flags = [*flags[:at], value, *flags[at + 1:]]
     return "flags", command, flags, None
 
 

@@ -94,12 +94,22 @@ def test_links_lead_to_sections_and_figures_have_texts_and_decode(read, folder):
 
 @pytest.mark.parametrize("text", [
     "accuracy & length", "gradients <through> time", HOSTILE.replace("\n", "↵"), NASTY.replace("\n", "↵"),
-    "1 min 15 s", "61 min 40 s", "1 min 00 s", "under 1 s", "done", "not done yet", "Not done yet: binary palindromes.",
+    "Not done yet: binary palindromes.",
     "After update 900", "τ = 0.5", "one beam, log-probability −59.00", "3 updates from C to E, for example C – ",
     "<5>-gram", "2.17", "5 of 5", "0.400 ± 0.000", "1.9 × 10−6",
     "python -m part3.gcn --edition 2019\npython -m part3.gcn --edition 2020"])
 def test_what_it_says(read, text):
     assert any(text in one for one in read.texts)
+
+
+def test_the_overview_says_how_long_each_study_took(folder):
+    overview = (folder / "index.html").read_text(encoding="utf-8").split("</table>")[0]
+    rows = re.findall(r"<tr>(.*?)</tr>", overview)
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
+    assert [[html.unescape(re.sub("<[^>]*>", "", cell)) for cell in row] for row in cells if row] == [
+        ["the graph of 2019", "under 1 s"], ["the graph of 2020", "done"], ["accuracy & length", "1 min 15 s"],
+        ["gradients <through> time", "61 min 40 s"], ["binary palindromes", "not done yet"],
+        ["a text model", "1 min 00 s"], ["n-grams", "under 1 s"]]
 
 
 def test_a_page_of_nothing_lists_what_is_to_come(tmp_path):

@@ -2,6 +2,7 @@
 import dataclasses
 import importlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -47,7 +48,7 @@ def test_studies_run_once_and_end_in_results_figures_a_page_and_answers(quick, c
         call(reproduce, "--cell", cell)
     status, out, err = call(reproduce)
     assert (status, err) == (0, "")
-    assert "RNN           4      2" in out and "updates from C to E: 3" in out and "10 beams, log-probability" in out
+    assert re.search("RNN +4 +2", out) and "updates from C to E: 3" in out and "10 beams, log-probability" in out
     assert {path.name for path in quick.results.iterdir()} - {".lock"} == {
         "graph_2019.json", "lengths.csv", "gradients.csv", "text.json", "text_curves.csv"}
     assert "All 4 studies are done" in page_of(quick) and page_of(quick).count("data:image/png") == 4
@@ -115,7 +116,6 @@ def test_the_report_waits_for_all_studies(tmp_path, monkeypatch, call):
                               tmp_path / "report" / "results")
     monkeypatch.setitem(reproduce.PRESETS, "full", preset)
     assert call(reproduce, "--preset", "full", "--cell", 0)[0] == 0
-    monkeypatch.setattr(Stub, "tasks", lambda *args: [("more", False, None)])
     status, out, err = call(reproduce, "--preset", "full", "--collect")
     assert (status, err) == (0, "") and "report: 1 of 2 studies are done" in out
     assert not (tmp_path / "report" / "report.pdf").exists()
@@ -232,7 +232,7 @@ def test_sweeps_of_optimizers_and_of_trained_networks_make_their_tables(tmp_path
 def test_a_text_model_is_measured_with_its_best_weights(tmp_path):
     flags = f"{TEXT} --learning_rate 10"  # which makes it worse with each update
     study = studies.text("text", "a text", flags, ["The fox"], kind=studies.MeasuredTextStudy)
-    few = "--num_samples 2 --length 200 --positions 5 --prompts 2 --continuation 20"
+    few = "--num_samples 2 --length 60 --positions 5 --prompts 2 --continuation 20"
     dataclasses.replace(study, measuring=few).run(tmp_path / "work", tmp_path)
     assert {path.name for path in tmp_path.glob("text*")} == {
         "text.json", "text_curves.csv", "text_samples.csv", "text_context.csv", "text_beams.csv"}
@@ -243,7 +243,8 @@ def test_a_text_model_is_measured_with_its_best_weights(tmp_path):
     assert last > 1.5 * best and held_out["mean"] == pytest.approx(best, rel=0.1)
 
 
-def test_text_models_with_several_settings_end_in_one_table(tmp_path):
+def test_text_models_with_several_settings_end_in_one_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(studies.text_study, "write", lambda *_: {})
     study = studies.SettingsStudy(
         "settings", {"text_settings.csv": "results.csv", "text_settings_curves.csv": "curves.csv"},
         f"part2.study {TEXT} --prompts x", settings={"A": "", "B": "--lstm_num_hidden 5 --learning_rate 0.3"})

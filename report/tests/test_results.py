@@ -8,6 +8,7 @@ import pytest
 
 from part1 import style
 from part1.cli import InputError
+from part1.tests.conftest import save_marks
 from report import build, plots, tables
 from report.results import read_result
 
@@ -68,8 +69,18 @@ def good():
     return tables.load(RESULTS)
 
 
+@pytest.fixture
+def laid_out(monkeypatch):
+    """Figures are laid out, which meets all errors and warnings, but not rendered."""
+    def savefig(figure, file, metadata, **_):
+        figure.draw_without_rendering()
+        save_marks(figure, file, metadata)
+
+    monkeypatch.setattr(style.plt.Figure, "savefig", savefig)
+
+
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_result_is_refused_by_name_or_harmless(name, good, tmp_path, recwarn):
+def test_a_damaged_result_is_refused_by_name_or_harmless(name, good, tmp_path, recwarn, laid_out):
     draw, text = random.Random(name), (RESULTS / name).read_text()
     damages = list(json_damages(text, draw) if name.endswith(".json") else table_damages(text, draw))
     contents = [damaged.encode() for damaged in draw.sample(damages, 8)]
@@ -125,7 +136,7 @@ def test_a_figure_is_drawn_from_the_results_that_are_there(tmp_path):
     assert plots.draw(tmp_path, tmp_path, ["text_settings"]) == [tmp_path / "text_settings.png"]
 
 
-def test_figures_replace_their_own_files_only_all_or_none(tmp_path):
+def test_figures_replace_their_own_files_only_all_or_none(tmp_path, no_rendering):
     (tmp_path / "text_second.png").write_bytes(b"a picture of the user's own")
     (tmp_path / "holiday.png").write_bytes(b"another")
     with pytest.raises(InputError, match="text_second.png is there and was not made here"):

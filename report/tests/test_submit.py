@@ -1,7 +1,6 @@
 """The archive: its exact content, the same bytes for the same content, its check, and its errors."""
 import hashlib
 import os
-import unicodedata
 import zipfile
 
 import pytest
@@ -74,10 +73,15 @@ def test_names_that_are_no_last_names_are_refused(call, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["Jansen", "van den Berg", "van 't Hoff", "'t Hooft", "O'Neill", "Smith-Jones",
-                                  "d’Arc", "St. John Jr.", "Müller", "Mu\u0308ller", "Nguyễn", "王", "शर्मा",
-                                  "‘t Hoff", "Jean‐Luc", "Gal·la", "J.R.R.  Tolkien "])
+                                  "d’Arc", "St. John Jr.", "M\u00fcller", "Nguyễn", "王", "शर्मा", "‘t Hoff", "Jean‐Luc",
+                                  "Gal·la"])
 def test_last_names_of_many_kinds_are_fine(name):
-    assert submit.archive_name(name) == f"{' '.join(unicodedata.normalize('NFC', name).split())}_assignment2.zip"
+    assert submit.archive_name(name) == f"{name}_assignment2.zip"
+
+
+def test_a_last_name_is_tidied():
+    assert submit.archive_name("Mu\u0308ller") == "M\u00fcller_assignment2.zip"
+    assert submit.archive_name("J.R.R.  Tolkien ") == "J.R.R. Tolkien_assignment2.zip"
 
 
 def test_what_stops_the_packing_does_before_the_tests_run(root, tmp_path, monkeypatch):
