@@ -45,7 +45,7 @@ def horizon(sources, path):
     models, names = (list(dict.fromkeys(key[k] for key in curves)) for k in (0, 1))
     lanes = {name: 1.25 * lane for lane, name in enumerate([name for name in LOOKS if name in names][::-1])}
     figure, panels = plt.subplots(2, len(models), sharex=True, sharey="row", squeeze=False,
-                                  height_ratios=[len(lanes), 3], figsize=(style.WIDTH, 1.45 + 0.17 * len(lanes)))
+                                  height_ratios=[len(lanes), 2.4], figsize=(style.WIDTH, 1.45 + 0.17 * len(lanes)))
     for (model, name), curve in curves.items():
         color, marker = LOOKS[name]
         upper, lower = panels[:, models.index(model)]
@@ -55,7 +55,7 @@ def horizon(sources, path):
                       s=2, color="black", alpha=0.4, linewidths=0, zorder=3)
         share = np.array([len(steps) / len(curve[length]) for steps, length in zip(solved, T)])
         interval = np.array([drawing.wilson(len(steps), len(curve[length])) for steps, length in zip(solved, T)]).T
-        look = {"color": color, "marker": marker, "markersize": 3.5, "elinewidth": 0.6}
+        look = {"color": color, "marker": marker, "markersize": 3, "elinewidth": 0.6}
         upper.errorbar(T, lanes[name] + share, np.abs(interval - share), **look)
         if there := [(x, np.median(steps), min(steps), max(steps)) for x, steps in zip(T, solved) if steps]:
             x, median, low, high = np.array(there).T
@@ -67,6 +67,9 @@ def horizon(sources, path):
         axes.grid(axis="y", visible=False)
         for lane in lanes.values():
             axes.axhspan(lane, lane + 1, color=style.GREY, alpha=0.08, linewidth=0)
+    for share in (0, 1):
+        panels[0, -1].annotate(str(share), (1.03, max(lanes.values()) + share), xycoords=("axes fraction", "data"),
+                               fontsize=6, va="center")
     for axes in panels[1]:
         axes.set(xlabel="palindrome length $T$", yscale="log")
         axes.yaxis.set_minor_formatter("")

@@ -184,19 +184,20 @@ def leaves(content, path=()):
 
 
 def replaced(content, path, value):
-    """`content` with another value, or without the key for `leaves`, at the place `path`."""
+    """`content` with another value at the place `path`, or for `LOST` without the key."""
     if not path:
         return value
     copy = dict(content) if isinstance(content, dict) else list(content)
-    if len(path) == 1 and value is leaves:
+    if len(path) == 1 and value is LOST:
         del copy[path[0]]
     else:
         copy[path[0]] = replaced(copy[path[0]], path[1:], value)
     return tuple(copy) if isinstance(content, tuple) else copy
 
 
+LOST = object()
 WRONG = [None, True, -1, 0, 3, 10**30, 1.5, float("nan"), float("inf"), "", "text", "\udcff", [], [1], {}, {"a": 1},
-         leaves, [[]], "1", "../../x", ["a"] * 3]
+         LOST, [[]], "1", "../../x", ["a"] * 3]
 
 
 def wrong_value(path, chance):
@@ -204,7 +205,7 @@ def wrong_value(path, chance):
     if path.suffix == ".json":
         content = json.loads(path.read_bytes())
         wrong = replaced(content, chance.choice([(), *leaves(content)]), chance.choice(WRONG))
-        path.write_text(json.dumps(None if wrong is leaves else wrong))
+        path.write_text(json.dumps(None if wrong is LOST else wrong))
     elif path.suffix == ".pt":
         content = torch.load(path, weights_only=True)
         values = [*WRONG, torch.zeros(2), torch.zeros(0), torch.full((3, 3), float("nan")), torch.zeros(5056).byte()]
@@ -219,9 +220,15 @@ def table(path, chance):
     lines = path.read_bytes().decode("utf-8", "replace").split("\n")
     rows, k = [line.split(",") for line in lines], chance.randrange(max(1, len(lines) - 1))
     column = chance.randrange(len(rows[0]))
-    kind = chance.randrange(8)
+    kind = chance.randrange(11)
     if kind == 0:
         path.write_bytes("\r\n".join(lines).replace(",", ";").encode("utf-8-sig"))
+    elif kind == 8:
+        path.write_bytes("\n".join(lines).replace(",", ";").replace(".", ",").encode("utf-8-sig"))
+    elif kind == 9:
+        path.write_bytes("\n".join(lines).replace(rows[0][column], f"{rows[0][column]}x", 1).encode())
+    elif kind == 10:
+        path.write_bytes("\n".join([",".join(rows[0][:1] * len(rows[0])), *lines[1:]]).encode())
     elif kind == 1:
         path.write_bytes("\n".join(",".join(row[:column] + row[column + 1:]) for row in rows).encode())
     elif kind == 2:
