@@ -327,7 +327,7 @@ FULL = [  # what the report needs most comes first
     accuracies("longer", "a longer palindrome, a smaller rate",
                "--preset tuned --model_type LSTM --palindrome_lengths 500 --learning_rate 1e-3 --train_steps 6000"),
     RatesStudy("optimizers and learning rates", {"optimizers.csv": "results.csv"},
-               "part1.sweep --preset naive --model_type RNN --palindrome_lengths 20 30 50 --train_steps 1000 "
+               "part1.sweep --preset naive --model_type RNN --palindrome_lengths 20 30 50 100 --train_steps 1000 "
                "--eval_every 20 --eval_size 2000",
                rates={"SGD": "0.3 0.1 0.03 0.01 0.003", "SGD with momentum": "0.1 0.03 0.01 0.003 0.001",
                       "RMSProp": "0.003 0.001 0.0003 0.0001 0.00003",

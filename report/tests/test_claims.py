@@ -62,7 +62,7 @@ def optimizer_claims(r):
                          for rate, runs in grouped(rows, "learning_rate").items()}
                 for method, rows in grouped(tables.chosen(r["optimizers.csv"], palindrome_length=T), "method").items()}
 
-    seeds, longer = learn(30), learn(50)
+    seeds, longer, hundred = learn(30), learn(50), learn(100)
     SGD, *others, Adam = (sorted(rates.values()) for rates in seeds.values())
 
     def traced(column, step, model="RNN", start="naive"):
@@ -95,7 +95,8 @@ def optimizer_claims(r):
         "accidental-latch": min(first["RMSProp"]) > 0.25 > 0.15 > max(first["corrected RMSProp"])
         and min(high["RMSProp"]) > 0.8 and sorted(high["corrected RMSProp"])[3] < 0.15,
         "optimizer-windows": all(best == 5 > next_best for *_, next_best, best in others) and Adam[2:] == [4, 4, 4]
-        and SGD[-1] == 2 and longer.pop("Adam")[0.001] == 4 and max(max(rates.values()) for rates in longer.values()) < 4,
+        and SGD[-1] == 2 and longer.pop("Adam")[0.001] == 4 and max(max(rates.values()) for rates in longer.values()) < 4
+        and hundred["Adam"][0.001] == sum(sum(rates.values()) for rates in hundred.values()) == 1,
     }
 
 
