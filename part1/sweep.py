@@ -120,20 +120,31 @@ class Cell:
         if not done.exists():
             return None
         content = files.read_json(done)
-        if not isinstance(content, dict) or content.get("metrics") != self.metrics() or content != self.record():
+        if not isinstance(content, dict) or content.get("metrics") != self.fingerprint() or (
+                content != self.record(content.get("diverged"))):
             raise InputError(f"{files.display(done)} or the metrics.csv beside it is damaged: without their "
                              "folder, the cell runs again")
         return content["result"]
 
     def metrics(self):
-        """The SHA-256 (hex) of its `metrics.csv`."""
-        return style.fingerprint([self.folder / "metrics.csv"])
+        """The rows of its `metrics.csv`, which is not there when its training diverged before the first evaluation."""
+        path = self.folder / "metrics.csv"
+        return files.read_csv(path) if path.exists() else []
 
-    def record(self):
-        """The content of its `result.json`."""
-        rows = files.read_csv(self.folder / "metrics.csv")
-        return {"settings": self.recorded(), "metrics": self.metrics(),
-                "result": train.summary(rows, self.settings["target_accuracy"])}
+    def fingerprint(self):
+        """The SHA-256 (hex) of its `metrics.csv`, or of nothing."""
+        path = self.folder / "metrics.csv"
+        return style.fingerprint([path] if path.exists() else [])
+
+    def record(self, diverged=None):
+        """The content of its `result.json`; `diverged` says why the training found no result: its accuracy is then 0."""
+        rows, content = self.metrics(), {"settings": self.recorded(), "metrics": self.fingerprint()}
+        if not diverged:
+            return content | {"result": train.summary(rows, self.settings["target_accuracy"])}
+        last = rows[-1] if rows else {"step": 0, "seconds": 0.0}
+        return content | {"diverged": diverged, "result": {
+            "steps": last["step"], "loss": None, "eval_loss": None, "accuracy": 0.0, "best_accuracy": 0.0,
+            "steps_to_target": None, "seconds": last["seconds"]}}
 
 
 def make_cells(output, preset, models=None, lengths=None, seeds=None, settings=None):
@@ -177,8 +188,12 @@ def run_cell(cell):
         with files.locked(cell.folder, ".cell.lock"):  # the run's own lock ends before the result is written
             if cell.result() is None:
                 resume = (cell.folder / "checkpoint.pt").exists()
-                train.train(Namespace(**cell.settings, output=cell.folder, resume=resume), quiet=True)
-                files.write_json(cell.folder / "result.json", cell.record())
+                diverged = None
+                try:
+                    train.train(Namespace(**cell.settings, output=cell.folder, resume=resume), quiet=True)
+                except run.Diverged as error:  # as it would again: that is its result
+                    diverged = str(error)
+                files.write_json(cell.folder / "result.json", cell.record(diverged))
     return cell.result()
 
 
@@ -213,7 +228,8 @@ def run_cells(cells, workers):
             signal.signal(signal.SIGINT, handler)
             for count, done in enumerate(as_completed(running), 1):
                 try:
-                    outcome = f"accuracy {done.result()['accuracy']:.4f}"
+                    result = done.result()
+                    outcome = "diverged" if result["loss"] is None else f"accuracy {result['accuracy']:.4f}"
                 except Exception as error:
                     if not cli.foreseen(error):
                         raise
@@ -243,7 +259,7 @@ def collect(cells, output):
             about = {"model_type": cell.settings["model_type"], "palindrome_length": cell.length,
                      "seed": cell.settings["seed"]}
             results.append({**about, **result, **cell.recorded()})
-            curves += [{**about, **row} for row in files.read_csv(cell.folder / "metrics.csv")]
+            curves += [{**about, **row} for row in cell.metrics()]
     if not results:
         raise InputError(f"no cell is done in {output}")
     files.write_csv(output / "results.csv", results)

@@ -253,6 +253,24 @@ def test_a_failing_cell_is_named_and_only_that_one_runs_again(tmp_path, call, th
     assert len(table(tmp_path / "results.csv")) == 4
 
 
+@pytest.mark.parametrize("update, steps", [(1, 0), (3, 2)])
+def test_a_training_that_diverges_is_a_result(update, steps, tmp_path, call, threads, monkeypatch, no_rendering):
+    check, flags = run.Run.check_finite, [*RNN, "--seeds", 0, "--palindrome_lengths", 4, 5, "--output", tmp_path]
+
+    def diverge(self, step, **values):
+        check(self, step, **{name: float("inf") if step == update and "T5" in str(self.folder) else value
+                             for name, value in values.items()})
+
+    monkeypatch.setattr(run.Run, "check_finite", diverge)
+    status, out, err = call(sweep, *flags, "--workers", 1)
+    assert (status, err) == (0, "") and "RNN_T5_seed0: diverged (2/2 cells)" in out and "0 of 1" in out
+    monkeypatch.setattr(sweep, "run_cells", None)  # it is done
+    assert call(sweep, *flags)[0] == 0
+    four, five = files.read_csv(tmp_path / "results.csv")
+    assert (four["steps"], five["steps"], five["accuracy"], five["loss"]) == (4, steps, 0, None)
+    assert [row["step"] for row in files.read_csv(tmp_path / "curves.csv")] == [2, 4, *range(2, steps + 1, 2)]
+
+
 def test_a_reader_that_goes_away_ends_no_sweep(tmp_path, threads, monkeypatch, no_rendering):
     read, write = os.pipe()
     os.close(read)
