@@ -82,8 +82,7 @@ def make_update(config, contestant, model_type, length):
         network.forward = lambda x: network.output(network.torchs(network.encode(x))[0][:, -1])
     optimizer = torch.optim.RMSprop(network.parameters(), lr=1e-3, foreach=True)  # as in part1.train
     digits, labels = PalindromeDataset(length).batch(config.batch_size)
-    rows = sum(len(b) for name, b in network.named_parameters() if name.startswith("b_") and name != "b_p")
-    width = n + DIGITS + 1  # of the stacked weights in part1.bptt
+    rows, width = len(network.gates) * n, n + DIGITS + 1  # of the stacked weights in part1.bptt
     W, inputs, dW_T = torch.randn(rows, width), torch.randn(width, config.batch_size), torch.zeros(width, rows)
 
     def update():

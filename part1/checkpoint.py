@@ -57,8 +57,12 @@ def fits(value, like):
     if isinstance(like, dict):
         return (isinstance(value, dict) and value.keys() == like.keys()
                 and all(fits(value[name], like[name]) for name in like))
-    return type(value) is type(like) and (not isinstance(like, torch.Tensor) or not value.isnan().any() and all(
-        getattr(value, name) == getattr(like, name) for name in ("dtype", "shape", "layout")))
+    if type(value) is not type(like):
+        return False
+    if not isinstance(like, torch.Tensor):
+        return True
+    alike = (value.dtype, value.shape, value.layout) == (like.dtype, like.shape, like.layout)
+    return alike and not value.isnan().any()
 
 
 def finite(weights):

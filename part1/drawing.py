@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from part1 import style
+from part1 import files, style
 from part1.style import plt
 
 SOLVED = 0.99  # accuracy from which on a network has solved its task
@@ -24,10 +24,8 @@ def lengths(results, chances, path, sources=()):
     """Draw accuracy against palindrome length: mean and standard deviation over seeds, each seed, chance."""
     figure, axes = plt.subplots()
     for model, color in style.model_colors(row["model_type"] for row in results).items():
-        cells = {}
-        for row in results:
-            if row["model_type"] == model:
-                cells.setdefault(row["palindrome_length"], []).append(row["accuracy"])
+        own = files.grouped([row for row in results if row["model_type"] == model], "palindrome_length")
+        cells = {T: [row["accuracy"] for row in rows] for T, rows in own.items()}
         order = sorted(cells)
         mean = np.array([np.mean(cells[T]) for T in order])
         spread = np.array([np.std(cells[T], ddof=1) if len(cells[T]) > 1 else 0 for T in order])
@@ -105,8 +103,7 @@ def learning_curves(curves, chances, path, sources=(), entropies=()):
         panels = panels[:, np.newaxis]
     else:
         figure, panels = plt.subplots(2, len(lengths), sharex=True, sharey="row", figsize=(style.WIDTH, 3))
-    for model, length in dict.fromkeys((row["model_type"], row["palindrome_length"]) for row in curves):
-        rows = [row for row in curves if (row["model_type"], row["palindrome_length"]) == (model, length)]
+    for (model, length), rows in files.grouped(curves, "model_type", "palindrome_length").items():
         for axes, name in zip(panels[:, lengths.index(length)], ("accuracy", "eval_loss")):
             seeds_and_mean(axes, rows, name, colors[model], style.model_name(model))
     for (upper, lower), length in zip(panels.T, lengths):
@@ -133,9 +130,7 @@ def gradients(studies, path, sources=(), height=2.25):
     figure, panels = plt.subplots(1, len(studies), sharey=True, squeeze=False, figsize=(style.WIDTH, height))
     colors = style.model_colors(row["model_type"] for rows in studies.values() for row in rows)
     for axes, (title, rows) in zip(panels[0], studies.items()):
-        for model, digits, state in dict.fromkeys((row["model_type"], row["input"], row["state"]) for row in rows):
-            curve = [row for row in rows
-                     if (row["model_type"], row["input"], row["state"]) == (model, digits, state)]
+        for (model, digits, state), curve in files.grouped(rows, "model_type", "input", "state").items():
             t, norm, factor = (np.array([row[name] for row in curve], dtype=float) for name in ("t", "norm", "factor"))
             color, line = colors[model], ":" if digits == "raw" else {"h": "-", "c": "--"}[state]
             axes.plot(t, norm, color=color, linestyle=line, linewidth=0.9 if digits == "raw" else 1.4,

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import io
 import json
+import operator
 import os
 import sys
 from pathlib import Path
@@ -193,6 +194,14 @@ def write_csv(path, rows):
     """Write `rows`, dicts with the same keys, as a CSV file, atomically; see `refuse_foreign`."""
     refuse_foreign(Path(path), rows[0])
     write_atomically(path, csv_text(rows).encode())
+
+
+def grouped(rows, *columns):
+    """{value of the column, or tuple of those of several: its rows}, in the order of the rows."""
+    key, groups = operator.itemgetter(*columns), {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
 
 
 def read_csv(path, columns=(), size=None):

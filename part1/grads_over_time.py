@@ -135,12 +135,9 @@ def main(config):
     rows = measure(networks, config.batch_size, device)
     config.output.mkdir(parents=True, exist_ok=True)
     files.write_csv(table, rows)
-    curves = {}
-    for row in rows:
-        curves.setdefault((row["model_type"], row["input"], row["state"]), []).append(float(row["norm"]))
     print(f"{'network':10}{'digits':9}{'state':7}{'first step':>12}{'last step':>12}")
-    for (model_type, digits, state), norms in curves.items():
-        print(f"{model_type:10}{digits:9}{state:7}{norms[0]:12.1e}{norms[-1]:12.1e}")
+    for (model_type, digits, state), own in files.grouped(rows, "model_type", "input", "state").items():
+        print(f"{model_type:10}{digits:9}{state:7}{float(own[0]['norm']):12.1e}{float(own[-1]['norm']):12.1e}")
     title = "trained" if config.checkpoint else "untrained"
     print(f"figure: {files.display(drawing.gradients({title: rows}, config.output / 'gradients', [table]))}")
 

@@ -29,7 +29,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from part1 import cli, files, grads_over_time, run, train
 from part1.dataset import make_dataset
 
-OPTIMIZERS = {"RMSProp": {"optimizer": "rmsprop"}, "Adam": {"optimizer": "adam"},
+METHODS = {"RMSProp": {"optimizer": "rmsprop"}, "Adam": {"optimizer": "adam"},
               "corrected RMSProp": {"optimizer": "adam", "beta1": 0.0, "beta2": 0.99}}
 STARTS = {"naive": {}, "orthogonal": {"init": "orthogonal"}, "chrono": {"forget_bias": "chrono"},
           "latch": {"init": "latch"}}
@@ -171,14 +171,14 @@ def untrained(length, seeds):
 
 def traced(config):
     """Yield (what a trace is of, flags, updates) for each of the traces."""
-    for seed, name in product(config.seeds, OPTIMIZERS):
+    for seed, name in product(config.seeds, METHODS):
         for model_type in ("RNN", "LSTM"):
             yield {"model_type": model_type, "start": "naive", "optimizer": name}, flags_of(
-                model_type, config.trace_length, seed, **OPTIMIZERS[name]), config.updates
+                model_type, config.trace_length, seed, **METHODS[name]), config.updates
         for start in ("naive", "chrono"):
             yield {"model_type": "LSTM", "start": start, "optimizer": name}, flags_of(
                 "LSTM", config.palindrome_length, seed, learning_rate=HIGH_RATE, **STARTS[start],
-                **OPTIMIZERS[name]), config.high_rate_updates
+                **METHODS[name]), config.high_rate_updates
 
 
 def main(config):

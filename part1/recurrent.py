@@ -83,12 +83,13 @@ class RecurrentNetwork(nn.Module):
                 nn.init.orthogonal_(parameter)
             else:
                 nn.init.xavier_uniform_(parameter)
-        for cell in map(self.cell, self.directions if forget_bias is not None else ()):
-            if forget_bias == "chrono":
-                cell["b_f"].uniform_(1, max(1, self.seq_length)).log_()
-                cell["b_i"].copy_(-cell["b_f"])
-            else:
-                cell["b_f"].fill_(forget_bias)
+        if forget_bias is not None:
+            for cell in map(self.cell, self.directions):
+                if forget_bias == "chrono":
+                    cell["b_f"].uniform_(1, max(1, self.seq_length)).log_()
+                    cell["b_i"].copy_(-cell["b_f"])
+                else:
+                    cell["b_f"].fill_(forget_bias)
         if scheme == "latch":
             self.latch()
 

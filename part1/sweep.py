@@ -50,9 +50,9 @@ STOP = {"eval_every": 100, "target_accuracy": 0.99, "train_steps": 3000}
 # are what the literature advises; Xavier weights did as well). The LSTM needs to start with memories as long as the
 # palindrome, which is what chrono biases are. Adam averages gradients over updates and so takes fewer of them.
 ONE_HOT = STOP | {"input_dim": 10}
-RNN = {"init": "orthogonal", "learning_rate": 1e-4, "train_steps": 6000}
-LSTM = {"forget_bias": "chrono"}
-LSTM_ADAM = LSTM | {"optimizer": "adam", "learning_rate": 3e-3}
+RNN_FLAGS = {"init": "orthogonal", "learning_rate": 1e-4, "train_steps": 6000}
+LSTM_FLAGS = {"forget_bias": "chrono"}
+LSTM_ADAM_FLAGS = LSTM_FLAGS | {"optimizer": "adam", "learning_rate": 3e-3}
 GROUPS_2020 = {"input_dim": None, "num_hidden": 256, "batch_size": 256, "optimizer": "adam", "learning_rate": 1e-4,
                "init": "kaiming", "train_steps": 3000, "eval_every": 50, "eval_size": 2000}
 PRESETS = {
@@ -60,11 +60,12 @@ PRESETS = {
         "the settings found best",
         {"RNN": [5, 10, 15, 20, 30, 40, 50, 100], "LSTM": [5, 10, 15, 20, 30, 50, 100, 200, 300],
          "PeepLSTM": [5, 10, 15, 20, 30, 50, 100]},
-        ONE_HOT, {"RNN": RNN | {"optimizer": "adam"}, "LSTM": LSTM_ADAM, "PeepLSTM": LSTM_ADAM}),
+        ONE_HOT, {"RNN": RNN_FLAGS | {"optimizer": "adam"}, "LSTM": LSTM_ADAM_FLAGS,
+                  "PeepLSTM": LSTM_ADAM_FLAGS}),
     "rmsprop": Preset(
         "the best found with the course's optimizer, RMSProp",
         {"RNN": [5, 10, 15, 20, 30, 40, 50], "LSTM": [5, 10, 15, 20, 30, 50, 100]},
-        ONE_HOT, {"RNN": RNN, "LSTM": LSTM, "PeepLSTM": LSTM}),
+        ONE_HOT, {"RNN": RNN_FLAGS, "LSTM": LSTM_FLAGS, "PeepLSTM": LSTM_FLAGS}),
     "latch": Preset(
         "the course's optimizer and rate, and a state that the first digit decides",
         {"RNN": [10, 100, 1000, 10_000, 100_000], "LSTM": [10, 100, 1000, 10_000],
@@ -280,8 +281,7 @@ def study(cells, output, workers=None):
 def table(results):
     """Mean accuracy and solved seeds for each network and length, as lines of text."""
     lines = [f"{'network':10}{'T':>5}{'seeds':>7}{'accuracy':>18}{'at least 0.99':>15}{'updates':>9}"]
-    for model, length in dict.fromkeys((row["model_type"], row["palindrome_length"]) for row in results):
-        rows = [row for row in results if (row["model_type"], row["palindrome_length"]) == (model, length)]
+    for (model, length), rows in files.grouped(results, "model_type", "palindrome_length").items():
         accuracy = [row["accuracy"] for row in rows]
         spread = np.std(accuracy, ddof=1) if len(rows) > 1 else 0
         solved = sum(value >= drawing.SOLVED for value in accuracy)

@@ -4,7 +4,7 @@
 
 The run must have held out text (--eval_fraction). Results, in `--output`:
 
-* `samples.csv`: the `MEASURES` of texts of 1000 characters at each temperature, and of pieces of the held-out text
+* `samples.csv`: the `measures` of texts of 1000 characters at each temperature, and of pieces of the held-out text
   beside them. A mean over the texts, a bootstrap 95 % interval of it, and the largest value.
 * `context.csv`: bits per held-out character when the network has read exactly `context` characters before it.
 * `beams.csv`: greedy search, beams and samples after twenty prompts of held-out text, beside how that goes on; what
@@ -46,23 +46,16 @@ def surprise(model, vocabulary, texts, context=1):
     return np.concatenate(bits)
 
 
-MEASURES = {  # name: what it is
-    "known words": "share of the words that occur in the training text",
-    "distinct 5-grams": "share of different ones among the sequences of 5 characters",
-    "loops": "share of the texts that end in a loop, of at most a third of their length",
-    "period": "characters of that loop",
-    "longest copy": "characters of the longest piece that stands in the training text",
-    "bits": "bits per character under the model",
-}
-
-
 def measures(model, vocabulary, texts, book):
-    """The `MEASURES` of each of `texts`: {name: float64 (texts,)}; `book` is the training text, a str."""
+    """Measures of each of `texts`: {name: float64 (texts,)}; `book` is the training text, a str."""
     known, periods = set(words(book)), np.array([period(text) for text in texts])
-    return dict(zip(MEASURES, (
-        np.array([known_words(text, known) for text in texts]), np.array([distinct(text) for text in texts]),
-        np.isfinite(periods).astype(float), periods, longest_copies(texts, book).astype(float),
-        surprise(model, vocabulary, texts).mean(axis=1))))
+    return {
+        "known words": np.array([known_words(text, known) for text in texts]),  # share that occur in the training text
+        "distinct 5-grams": np.array([distinct(text) for text in texts]),  # share of different ones
+        "loops": np.isfinite(periods).astype(float),  # ends in a loop, of at most a third of its length
+        "period": periods,  # characters of that loop
+        "longest copy": longest_copies(texts, book).astype(float),  # characters of it that stand in the training text
+        "bits": surprise(model, vocabulary, texts).mean(axis=1)}  # per character, under the model
 
 
 def bootstrap(values, seed=0, times=2000):

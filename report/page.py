@@ -99,9 +99,7 @@ def sweep_section(results, study):
 
 def gradients_section(results, study):
     """The gradient at the first time step and the last."""
-    curves = {}
-    for row in read_result(results / f"{study}.csv"):
-        curves.setdefault((row["model_type"], row["input"], row["state"]), []).append(row)
+    curves = files.grouped(read_result(results / f"{study}.csv"), "model_type", "input", "state")
     return table("Norm of the gradient at the first time step and the last, geometric mean over the seeds.",
                  ["network", "digits", "state", "first", "last", "seeds"],
                  [[escape(model), digits, f"<i>{state}</i>", power(rows[0]["norm"]), power(rows[-1]["norm"]),

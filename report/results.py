@@ -11,15 +11,13 @@ from part1 import files
 from part1.cli import InputError
 
 WRITERS = {"text": "course's", "text_best": "best"}  # text models that are measured, by what their settings are called
-KINDS = {
-    "text": lambda value: isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value),
-    "a whole number from 0 on": lambda value: type(value) is int and 0 <= value < 2**53,
-    "a number": lambda value: type(value) in (int, float) and abs(value) < 1e300,
-    "a number from 0 to 1": lambda value: KINDS[number](value) and 0 <= value <= 1,
-    "a number or nothing": lambda value: value is None or KINDS[number](value),
-    "anything": lambda value: True,
-}
-text, whole, number, share, number_or_nothing, anything = KINDS
+# A kind is what a value must be, in words, and the test of it.
+text = "text", lambda value: isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+whole = "a whole number from 0 on", lambda value: type(value) is int and 0 <= value < 2**53
+number = "a number", lambda value: type(value) in (int, float) and abs(value) < 1e300
+share = "a number from 0 to 1", lambda value: number[1](value) and 0 <= value <= 1
+number_or_nothing = "a number or nothing", lambda value: value is None or number[1](value)
+anything = "anything", lambda value: True
 # A shape is a kind; a dict from names to shapes; or a list with the shape of all entries, of which there is at least
 # one. That of a CSV file is the shape of its rows.
 SWEEP = {"model_type": text, "palindrome_length": whole, "seed": whole, "steps": whole, "accuracy": share,
@@ -57,7 +55,7 @@ SHAPES = {  # by the file's name: the first that fits
     "text*_beams.csv": {"method": text, "length": whole, "log_probability": number, "agree": number, "equal": share,
                         "distinct": share},
     "ngram.csv": {"model": text, "held_out_bits": number, "whole_text_bits": number_or_nothing},
-    "[abc]*_curves.csv": {"model_type": text, "palindrome_length": whole, "seed": whole, "step": whole,
+    "*_curves.csv": {"model_type": text, "palindrome_length": whole, "seed": whole, "step": whole,
                           "accuracy": share, "eval_loss": number},
     "gradients*.csv": {"model_type": text, "input": text, "state": text, "t": whole, "seeds": whole, "norm": number,
                        "factor": number},
@@ -93,8 +91,8 @@ def check(value, shape, where):
             raise InputError(f"{where} must be a list with entries")
         for k, entry in enumerate(value, 1):
             check(entry, shape[0], f"{where}, entry {k}")
-    elif not KINDS[shape](value):
-        raise InputError(f"{where} must be {shape}, not {str(value)[:40]!r}")
+    elif not shape[1](value):
+        raise InputError(f"{where} must be {shape[0]}, not {str(value)[:40]!r}")
 
 
 def read_result(path):

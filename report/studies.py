@@ -22,8 +22,8 @@ from part3 import gcn
 from report.results import read_result
 
 
-OPTIMIZERS = {"SGD": {"optimizer": "sgd", "momentum": 0.0}, "SGD with momentum": {"optimizer": "sgd"}
-              } | look_inside.OPTIMIZERS  # flags of `part1.train`
+METHODS = {"SGD": {"optimizer": "sgd", "momentum": 0.0}, "SGD with momentum": {"optimizer": "sgd"}
+              } | look_inside.METHODS  # flags of `part1.train`
 
 # The flags in which the settings of text models differ.
 SETTING = ("lstm_num_hidden", "seq_length", "batch_size", "learning_rate", "schedule", "learning_rate_step",
@@ -114,13 +114,13 @@ class SweepStudy(Study):
 class RatesStudy(SweepStudy):
     """A sweep for each learning rate of each optimizer, in one table with a column `method` (Question 1.4)."""
 
-    rates: dict = field(default_factory=dict)  # by name of the optimizer, see OPTIMIZERS
+    rates: dict = field(default_factory=dict)  # by name of the optimizer, see METHODS
 
     def by_method(self, work):
         """Pairs of an optimizer's name and a cell."""
         return [(method, cell) for method, rates in self.rates.items() for rate in rates.split()
                 for cell in self.parse(
-                    *chain.from_iterable((f"--{name}", value) for name, value in OPTIMIZERS[method].items()),
+                    *chain.from_iterable((f"--{name}", value) for name, value in METHODS[method].items()),
                     "--learning_rate", rate, "--output", work / f"{method}_{rate}".replace(" ", "_")).cells]
 
     def cells(self, work):

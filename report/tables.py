@@ -10,6 +10,7 @@ import numpy as np
 
 from part1 import cli, files
 from part1.drawing import SOLVED, label_entropy
+from part1.files import grouped
 from part1.style import model_name
 from part2.texts import distinct, period
 from report.latex import escape, number, samples, spread, tabular
@@ -30,14 +31,6 @@ MARK = "% Written by report/tables.py from the results; changes here are lost.\n
 LINE = 92  # characters of a sample that fit in a line
 
 
-def grouped(rows, column):
-    """{value of the column: its rows}, in the order of the rows."""
-    groups = {}
-    for row in rows:
-        groups.setdefault(row[column], []).append(row)
-    return groups
-
-
 def setting(rows, column):
     """What `rows` have in a column, as text; several values with commas."""
     forms = {int: number, float: "{:g}".format}
@@ -54,6 +47,11 @@ def share(truths):
     """How many of them are true: "4 of 5"."""
     truths = list(truths)
     return f"{sum(truths)} of {len(truths)}"
+
+
+def spread_of(rows, column, digits=3):
+    """Mean and standard deviation of a column."""
+    return spread([row[column] for row in rows], digits)
 
 
 def named(name, rows):
@@ -178,11 +176,10 @@ def curves_table(*results):
     bodies = []
     for task, rows, curves in zip(TASKS.values(), results[::2], results[1::2]):
         body = []
-        for model, L in dict.fromkeys((row["model_type"], row["palindrome_length"]) for row in rows):
-            runs = chosen(rows, model_type=model, palindrome_length=L)
+        for (model, L), runs in grouped(rows, "model_type", "palindrome_length").items():
             own = list(grouped(chosen(curves, model_type=model, palindrome_length=L), "seed").values())
             stays = [step for curve in own if (step := settled(curve))]
-            body.append([model_name(model), str(L), spread(accuracies(runs)),
+            body.append([model_name(model), str(L), spread_of(runs, "accuracy"),
                          spread(list(map(unsettled, own)), 0), spread(stays, 0) if stays else "--",
                          f"{len(stays)} of {len(runs)}"])
         bodies.append(named(task, body))
@@ -243,19 +240,18 @@ def inside_table(directions, *states):
     bodies = []
     for rows in states:
         body = []
-        for model, start in dict.fromkeys((row["model_type"], row["start"]) for row in rows):
+        for (model, start), own in grouped(rows, "model_type", "start").items():
             if (model, start) == ("LSTM", "orthogonal"):
                 continue  # as the naive one
-            about = {"model_type": model, "start": start}
-            jacobians = chosen(directions, **about, state="h" if model == "RNN" else "c", back=BACK)
-            own = chosen(rows, **about)
-            gates = [spread([row[name] for row in own]) if own[0][name] is not None else ""
+            state = "h" if model == "RNN" else "c"
+            jacobians = chosen(directions, model_type=model, start=start, state=state, back=BACK)
+            gates = [spread_of(own, name) if own[0][name] is not None else ""
                      for name in ("i_first", "i_later", "f_later")]
             body.append([
                 model_name(model), start.replace("trained", "tuned, trained"),
-                spread([row["above_0.01"] for row in jacobians], 0) if jacobians else "",
-                "--" if model == "PeepLSTM" else spread([row["keep_sign"] for row in own], 2),  # its c is never negative
-                spread([row["readable"] for row in own], 2), *gates])
+                spread_of(jacobians, "above_0.01", 0) if jacobians else "",
+                "--" if model == "PeepLSTM" else spread_of(own, "keep_sign", 2),  # its c is never negative
+                spread_of(own, "readable", 2), *gates])
         bodies.append(body)
     return tabular("llrrrrrr", ["network", "weights", "directions", "keep sign", "readable",
                                 r"$\vec i\step1$", r"later $\vec i$", r"later $\vec f$"], *bodies)
@@ -264,7 +260,7 @@ def inside_table(directions, *states):
 def beyond_table(tuned, latch):
     """Accuracy of networks trained at one length on longer palindromes."""
     lengths = sorted(grouped(tuned + latch, "T"))
-    bodies = [[[model_name(model), name, *(spread(accuracies(chosen(own, T=T)), 2) for T in lengths)]
+    bodies = [[[model_name(model), name, *(spread_of(chosen(own, T=T), "accuracy", 2) for T in lengths)]
                for model, own in grouped(rows, "model_type").items()]
               for name, rows in (("tuned", tuned), ("latch", latch))]
     return tabular("ll" + "r" * len(lengths), ["network", "weights", *(f"$T={number(T)}$" for T in lengths)], *bodies)
@@ -273,15 +269,16 @@ def beyond_table(tuned, latch):
 def trained_numbers(states, trained, peephole, beyond):
     LSTM, RNN = (chosen(trained, model_type=model) for model in ("LSTM", "RNN"))
     orthogonal = chosen(states, model_type="RNN", start="orthogonal")
-    return {"trained/LSTM/i/first": spread([row["i_first"] for row in LSTM], 2),
-            "trained/LSTM/i/later": spread([row["i_later"] for row in LSTM], 2),
-            "peephole/i/first": spread([row["i_first"] for row in peephole], 2),
-            "peephole/i/later": spread([row["i_later"] for row in peephole], 2),
-            "trained/RNN/sigma": spread([row["sigma_1"] for row in RNN], 2),
-            "trained/RNN/slope": spread([row["slope"] for row in RNN], 2),
-            "tuned/RNN/slope": spread([row["slope"] for row in orthogonal], 2),
+    longest = chosen(beyond, model_type="LSTM", T=max(row["T"] for row in beyond))
+    return {"trained/LSTM/i/first": spread_of(LSTM, "i_first", 2),
+            "trained/LSTM/i/later": spread_of(LSTM, "i_later", 2),
+            "peephole/i/first": spread_of(peephole, "i_first", 2),
+            "peephole/i/later": spread_of(peephole, "i_later", 2),
+            "trained/RNN/sigma": spread_of(RNN, "sigma_1", 2),
+            "trained/RNN/slope": spread_of(RNN, "slope", 2),
+            "tuned/RNN/slope": spread_of(orthogonal, "slope", 2),
             "beyond/size": setting(beyond, "eval_size"),
-            "beyond/LSTM": spread(accuracies(chosen(beyond, model_type="LSTM", T=max(row["T"] for row in beyond))), 2)}
+            "beyond/LSTM": spread_of(longest, "accuracy", 2)}
 
 
 def time_numbers(results):
@@ -301,11 +298,10 @@ def inside_numbers(traces, directions, states, seeds, zero, chrono):
     def trace(column, step, optimizer="RMSProp", model="RNN"):
         rows = chosen(traces, model_type=model, optimizer=optimizer, start="naive", step=step)
         rate = (min if model == "RNN" else max)(row["learning_rate"] for row in rows)
-        return spread([row[column] for row in chosen(rows, learning_rate=rate)], 2)
+        return spread_of(chosen(rows, learning_rate=rate), column, 2)
 
     def survive(start):
-        return spread([row["above_0.01"] for row in chosen(directions, model_type="RNN", start=start, state="h",
-                                                           back=BACK)], 0)
+        return spread_of(chosen(directions, model_type="RNN", start=start, state="h", back=BACK), "above_0.01", 0)
 
     def learned(rows, **values):
         return share(bool(row["steps_to_target"]) for row in chosen(rows, **values))
@@ -340,10 +336,8 @@ def inside_numbers(traces, directions, states, seeds, zero, chrono):
 
 def gradient_curves(rows):
     """{(model, input, state): curve} of the rows of a gradient study."""
-    curves = {}
-    for row in rows:
-        curves.setdefault((row["model_type"], row["input"], row["state"]), {})[row["t"]] = row["norm"]
-    return curves
+    return {key: {row["t"]: row["norm"] for row in own}
+            for key, own in grouped(rows, "model_type", "input", "state").items()}
 
 
 def factor(curve):
@@ -384,8 +378,8 @@ def books_table(*contents):
         best = [content["best"] for content in own]
         about = [content | content["settings"] for content in own]
         body.append([title, *(setting(about, column) for column in columns),
-                     spread([row["step"] for row in best], 0), spread([row["bits_per_character"] for row in best]),
-                     spread([row["eval_accuracy"] for row in best])])
+                     spread_of(best, "step", 0), spread_of(best, "bits_per_character"),
+                     spread_of(best, "eval_accuracy")])
     return tabular("l" + "r" * 8, ["book", "characters", "distinct", "units", "parameters", "updates", "lowest after",
                                    "bits", "accuracy"], body)
 
