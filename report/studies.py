@@ -214,17 +214,22 @@ class GraphStudy(Study):
         files.write_json(work / "graph.json", {"edition": config.edition, **answers})
 
 
-def accuracies(name, about, flags):
-    """The study that makes `name`.csv, the table of a sweep."""
-    return SweepStudy(about, {f"{name}.csv": "results.csv"}, f"part1.sweep {flags}")
+def accuracies(name, about, flags, curves=False):
+    """The study that makes `name`.csv, the table of a sweep, and on wish its curves."""
+    results = {f"{name}.csv": "results.csv"} | ({f"{name}_curves.csv": "curves.csv"} if curves else {})
+    return SweepStudy(about, results, f"part1.sweep {flags}")
+
+
+def reading(book):
+    """The flags that read a book of the course."""
+    return ["--txt_file", str(download.BOOKS / download.find(book).file), "--strip_gutenberg"]
 
 
 def text(name, about, flags, prompts=(), book=None, seed=42, kind=Study):
     """The study that makes `name`.json: a text model of the built-in fables or a book of the course, and its texts."""
     words = ["part2.study", *flags.split()]
     if book:
-        words += ["--seed", str(seed), "--txt_file", str(download.BOOKS / download.find(book).file),
-                  "--strip_gutenberg"]
+        words += ["--seed", str(seed), *reading(book)]
     if prompts:
         words += ["--prompts", *prompts]
     results = {f"{name}.json": "text.json", f"{name}_curves.csv": "curves.csv"}
@@ -243,9 +248,9 @@ QUICK = [
     accuracies("lengths", "accuracy against palindrome length",
                "--preset tuned --model_type RNN LSTM --palindrome_lengths 5 10 20 40 --seeds 0 1 2 "
                "--train_steps 500 --eval_size 2000"),
-    SweepStudy("binary palindromes at reduced size", {"binary.csv": "results.csv", "binary_curves.csv": "curves.csv"},
-               "part1.sweep --preset 2020D --palindrome_lengths 10 --num_hidden 64 --learning_rate 1e-3 "
-               "--train_steps 300 --eval_every 25 --eval_size 1000"),
+    accuracies("binary", "binary palindromes at reduced size",
+               "--preset 2020D --palindrome_lengths 10 --num_hidden 64 --learning_rate 1e-3 --train_steps 300 "
+               "--eval_every 25 --eval_size 1000", curves=True),
     text("text", "a model of the built-in fables", "--train_steps 1000 --learning_rate 5e-3 --eval_fraction 0.05"),
     Study("n-grams and compressors on the fables", {"ngram.csv": "ngram.csv"}, "part2.ngram"),
 ]
@@ -262,15 +267,14 @@ FULL = [  # what the report needs most comes first
           "part1.look_inside --palindrome_length 5 --updates 0 --high_rate_updates 0"),
     text("text", "Grimm at the course's settings", COURSE, GRIMM, "grimms", kind=MeasuredTextStudy),
     Study("n-grams and compressors on Grimm", {"ngram.csv": "ngram.csv"},
-          shlex.join(["part2.ngram", "--txt_file", str(download.BOOKS / download.find("grimms").file),
-                      "--strip_gutenberg", "--eval_fraction", "0.05"]), "grimms"),
+          shlex.join(["part2.ngram", *reading("grimms"), "--eval_fraction", "0.05"]), "grimms"),
     accuracies("lengths", "accuracy against palindrome length", "--preset tuned"),
     text("text_best", "Grimm, the best writer that we found", "--preset best", GRIMM, "grimms", kind=MeasuredTextStudy),
     *(text(f"text_seed{seed}", f"Grimm at the course's settings, seed {seed}", COURSE, GRIMM, "grimms", seed)
       for seed in (43, 44)),
     SettingsStudy("Grimm with other settings", {"text_settings.csv": "results.csv",
                                                 "text_settings_curves.csv": "curves.csv"},
-                  text("", "", "", GRIMM, "grimms").command, "grimms", {
+                  shlex.join(["part2.study", "--seed", "42", *reading("grimms"), "--prompts", *GRIMM]), "grimms", {
         "A": "--eval_fraction 0.05 --sample_every 250 --lstm_num_hidden 256 --seq_length 50 --learning_rate 4e-3 "
              "--learning_rate_step 500 --learning_rate_decay 0.8 --dropout_keep_prob 0.8 --train_steps 5000",
         "B": "--preset best --lstm_num_hidden 512 --seq_length 100 --learning_rate 2e-3 --dropout_keep_prob 0.5 "
@@ -302,18 +306,13 @@ FULL = [  # what the report needs most comes first
                "--train_steps 3000 --learning_rate 0.3"),
     accuracies("frozen_latch", "the output alone trained, from latches",
                "--preset latch --freeze_recurrent --palindrome_lengths 10 100"),
-    SweepStudy("binary palindromes of the 2020 edition",
-               {"binary.csv": "results.csv", "binary_curves.csv": "curves.csv"},
-               "part1.sweep --preset 2020D --train_steps 1600"),
-    SweepStudy("what slows the peephole LSTM", {"ablations.csv": "results.csv", "ablations_curves.csv": "curves.csv"},
-               "part1.sweep --preset 2020D --model_type TanhPeepLSTM RecurrentPeepLSTM OutputPeepLSTM "
-               "--palindrome_lengths 10 --train_steps 500"),
-    SweepStudy("Baum-Sweet sequences of the 2020 edition",
-               {"baum_sweet.csv": "results.csv", "baum_sweet_curves.csv": "curves.csv"},
-               "part1.sweep --preset 2020A"),
-    SweepStudy("random combinations of the 2020 edition",
-               {"combinations.csv": "results.csv", "combinations_curves.csv": "curves.csv"},
-               "part1.sweep --preset 2020B --palindrome_lengths 5 6 10 15"),
+    accuracies("binary", "binary palindromes of the 2020 edition", "--preset 2020D --train_steps 1600", curves=True),
+    accuracies("ablations", "what slows the peephole LSTM",
+               "--preset 2020D --model_type TanhPeepLSTM RecurrentPeepLSTM OutputPeepLSTM --palindrome_lengths 10 "
+               "--train_steps 500", curves=True),
+    accuracies("baum_sweet", "Baum-Sweet sequences of the 2020 edition", "--preset 2020A", curves=True),
+    accuracies("combinations", "random combinations of the 2020 edition",
+               "--preset 2020B --palindrome_lengths 5 6 10 15", curves=True),
     TrainedStudy("what trained networks are like",
                  {"trained.csv": "results.csv", "gradients_trained.csv": "gradients.csv",
                   "states_trained.csv": "states.csv", "beyond.csv": "beyond.csv"},
