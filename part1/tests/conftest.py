@@ -9,8 +9,8 @@ import torch
 from part1 import benchmark, cli, style
 from part1.tests import background
 
-hypothesis.settings.register_profile("part1", deadline=None, derandomize=True, database=None)
-hypothesis.settings.load_profile("part1")
+hypothesis.settings.register_profile("ours", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("ours")
 torch.set_num_threads(1)  # the networks here are tiny: more threads only wait for each other
 
 

@@ -1,16 +1,11 @@
 """Fixtures of Part 2's tests: scripts called in this process, a tiny book, and a finished tiny run on it."""
-import hypothesis
 import pytest
 import torch
 
 from part1 import run
-from part1.tests.conftest import call, refused  # noqa: F401 (fixtures)
+from part1.tests.conftest import call, refused  # noqa: F401 (fixtures; it also sets up hypothesis and torch)
 from part2 import train_text
 from part2.model import TextGenerationModel
-
-hypothesis.settings.register_profile("part2", deadline=None, derandomize=True, database=None)
-hypothesis.settings.load_profile("part2")
-torch.set_num_threads(1)  # the networks here are tiny: more threads only wait for each other
 
 BOOK = "The fox ran. The dog sat.\n\"Why?\" said the fox; and the dog did not know.\n" * 8
 TINY = ["--seq_length", 5, "--lstm_num_hidden", 6, "--batch_size", 4, "--train_steps", 12, "--print_every", 2,

@@ -7,19 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from part1 import cli, files
+from part1 import files
 from part3 import drawing, gcn
 from part3.graph import EDGES, NODES, breadth_first, neighbour_lists, spread
 from part3.tests.test_graph import A_TILDE_2019, A_TILDE_2020
-
-
-def run(capsys, *argv):
-    """Exit status, standard output and standard error of `python -m part3.gcn` with `argv`."""
-    try:
-        status = cli.main(gcn.parse_args, gcn.main, list(map(str, argv)))
-    except SystemExit as stop:
-        status = stop.code
-    return status, *capsys.readouterr()
 
 
 def matrix_after(title, text, rows=6):
@@ -35,8 +26,8 @@ def matrix_after(title, text, rows=6):
     ((), 3, ("C - D - F - E", "C - B - A - E"), "4, 4, 3, 4, 3, 4", A_TILDE_2019),
     (("--edition", "2020"), 4, ("C - D - B - A - E", "C - D - F - A - E"), "4, 3, 2, 4, 2, 3", A_TILDE_2020),
 ])
-def test_both_editions_as_printed(capsys, argv, updates, paths, degrees, expected):
-    status, out, err = run(capsys, *argv)
+def test_both_editions_as_printed(call, argv, updates, paths, degrees, expected):
+    status, out, err = call(gcn, *argv)
     assert (status, err) == (0, "")
     assert f"updates from C to E: {updates}\n" in out
     assert re.search("a shortest path: (.*)", out)[1] in paths
@@ -59,30 +50,30 @@ def test_answers(edition, updates, A_tilde):
     assert (answers["updates"], len(answers["path"]), answers["nodes"]) == (updates, updates + 1, list("ABCDEF"))
 
 
-def test_a_graph_of_ones_own(capsys):
-    status, out, err = run(capsys, "--edges", "x10-x2, x2 – New York,y-y,New York-x2", "--source", "x10",
+def test_a_graph_of_ones_own(call):
+    status, out, err = call(gcn, "--edges", "x10-x2, x2 – New York,y-y,New York-x2", "--source", "x10",
                            "--target", "New York")
     assert (status, err) == (0, "")
     assert "4 nodes, 2 edges" in out
     assert "updates from x10 to New York: 2\na shortest path: x10 - x2 - New York\n" in out
 
 
-def test_no_path_is_an_answer_in_one_line(capsys):
-    status, out, err = run(capsys, "--edges", "C-D,E-F")
+def test_no_path_is_an_answer_in_one_line(call):
+    status, out, err = call(gcn, "--edges", "C-D,E-F")
     assert (status, err) == (0, "")
     assert out.splitlines()[-1] == "updates from C to E: none will do, no path joins them"
 
 
-def test_large_edge_list_leaves_the_matrices_out_and_says_so(capsys, tmp_path):
+def test_large_edge_list_leaves_the_matrices_out_and_says_so(call, tmp_path):
     file = tmp_path / "chain.txt"
     file.write_text("".join(f"{i} {i + 1}\n" for i in range(30)))
-    status, out, err = run(capsys, "--edge_list", file, "--source", 1, "--target", 28)
+    status, out, err = call(gcn, "--edge_list", file, "--source", 1, "--target", 28)
     assert (status, err) == (0, "")
     assert "31 nodes, 30 edges" in out and "left out" in out and "eq 15" not in out
     assert "updates from 1 to 28: 27" in out and out.rstrip().endswith(" - ".join(map(str, range(1, 29))))
     listed = re.findall(r"update (\d+): (\d+) node", out)
     assert len(listed) == gcn.SHOWN and listed[0] == ("0", "1") and listed[-1] == ("27", "29")
-    matrix, names = matrix_after("Atilde", run(capsys, "--edge_list", file, "--source", 1, "--target", 28,
+    matrix, names = matrix_after("Atilde", call(gcn, "--edge_list", file, "--source", 1, "--target", 28,
                                                "--matrix_nodes", 31)[1], rows=31)
     assert names == "".join(map(str, range(31))) and matrix.sum() == 31 + 60
 
@@ -93,8 +84,8 @@ def draw(edges, nodes, source, target, path):
     return drawing.draw_updates(graph, distance, gcn.milestones(distance.max()), target, path)
 
 
-def test_figures(tmp_path, capsys):
-    status, out, _ = run(capsys, "--edition", "2020", "--figure", tmp_path / "new" / "spread.v2.pdf")
+def test_figures(tmp_path, call):
+    status, out, _ = call(gcn, "--edition", "2020", "--figure", tmp_path / "new" / "spread.v2.pdf")
     assert status == 0 and sorted(f.name for f in (tmp_path / "new").iterdir()) == ["spread.v2.pdf", "spread.v2.png"]
     assert f"figure: {tmp_path}/new/spread.v2.png and spread.v2.pdf" in out
 
@@ -154,12 +145,12 @@ def test_nodes_stand_in_columns_by_distance_and_apart():
     (["--figure", ""], "must name a file"), (["--figure", ".png"], "cannot be written"), (["--figure", "taken.pdf"], "taken.png is there and was not made here"),
     (["--figure", "bad.txt/x"], "bad.txt"),
 ])
-def test_wrong_input_is_one_line_and_writes_nothing(capsys, tmp_path, monkeypatch, argv, says):
+def test_wrong_input_is_one_line_and_writes_nothing(call, tmp_path, monkeypatch, argv, says):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.txt").write_text("a b\n\nx y z\n")
     (tmp_path / "big.txt").write_text("".join(f"{i} {i + 1}\n" for i in range(60)))
     (tmp_path / "taken.png").mkdir()
-    status, out, err = run(capsys, *argv)
+    status, out, err = call(gcn, *argv)
     assert (status, out) == (2, "")
     assert says in err and err.count("\n") == 1 and err.endswith("\n")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.txt", "big.txt", "taken.png"]
