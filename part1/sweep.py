@@ -264,7 +264,8 @@ def collect(cells, output):
     if not results:
         raise InputError(f"no cell is done in {output}")
     files.write_csv(output / "results.csv", results)
-    files.write_csv(output / "curves.csv", curves)
+    if curves:  # none where all have diverged at once
+        files.write_csv(output / "curves.csv", curves)
     return results, curves
 
 
@@ -330,7 +331,7 @@ def draw(config, results, curves):
     """Draw the sweep's figure from the rows that `collect` has written; returns its path."""
     chances = {row["palindrome_length"]: train.make_dataset(row["dataset"], row["input_length"]).chance
                for row in results}
-    if PRESETS[config.preset].curves:
+    if PRESETS[config.preset].curves and curves:
         return drawing.learning_curves(curves, chances, figure_of(config), [config.output / "curves.csv"])
     return drawing.lengths(results, chances.values(), figure_of(config), [config.output / "results.csv"])
 

@@ -271,6 +271,17 @@ def test_a_training_that_diverges_is_a_result(update, steps, tmp_path, call, thr
     assert [row["step"] for row in files.read_csv(tmp_path / "curves.csv")] == [2, 4, *range(2, steps + 1, 2)]
 
 
+def test_a_sweep_of_which_all_diverges_has_no_curves(tmp_path, call, threads, monkeypatch, no_rendering):
+    def diverge(*_, **values):
+        raise run.Diverged("the loss became nan at update 1")
+
+    monkeypatch.setattr(run.Run, "check_finite", diverge)
+    flags = ["--preset", "2020D", "--palindrome_lengths", 2, "--workers", 1, "--output", tmp_path]
+    assert call(sweep, *RNN, *flags)[::2] == (0, "")
+    assert {row["accuracy"] for row in files.read_csv(tmp_path / "results.csv")} == {0}
+    assert not (tmp_path / "curves.csv").exists()
+
+
 def test_a_reader_that_goes_away_ends_no_sweep(tmp_path, threads, monkeypatch, no_rendering):
     read, write = os.pipe()
     os.close(read)
