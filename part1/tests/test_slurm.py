@@ -42,29 +42,32 @@ while :; do sleep 0.01; done
 """
 
 
-@pytest.mark.parametrize("signals, status, array, requeued", [
-    ("USR1", 143, True, ["scontrol requeue incomplete 7_3"]),  # the time limit is near
-    ("USR1", 143, False, ["scontrol requeue incomplete 9"]),
-    ("TERM", 143, True, []),  # scancel, preemption, scontrol requeue: Slurm knows what comes next
-    ("USR1 TERM", 143, True, []), ("TERM USR1", 143, True, []),  # cancelled near the time limit
-    ("USR1", 0, True, []), ("USR1", 1, True, [])])  # over before it was stopped
+@pytest.mark.parametrize("module, signals, status, array, requeued", [
+    ("part1.sweep", "USR1", 143, True, ["scontrol requeue incomplete 7_3"]),  # the time limit is near
+    ("part1.sweep", "USR1", 143, False, ["scontrol requeue incomplete 9"]),
+    ("part1.sweep", "TERM", 143, True, []),  # scancel, preemption, scontrol requeue: Slurm knows what comes next
+    ("part1.sweep", "USR1 TERM", 143, True, []), ("part1.sweep", "TERM USR1", 143, True, []),  # cancelled near the limit
+    ("part1.sweep", "USR1", 0, True, []), ("part1.sweep", "USR1", 1, True, []),  # over before it was stopped
+    ("report.reproduce", "USR1", 143, True, ["scontrol requeue incomplete 7_3"]),
+    ("report.reproduce", "TERM", 143, True, [])])
 def test_a_stopped_task_saves_and_only_at_its_time_limit_queues_itself_again(
-        signals, status, array, requeued, tmp_path):
+        module, signals, status, array, requeued, tmp_path):
     calls = tmp_path / "calls"
     for name, script in [("python", PYTHON), ("scontrol", '#!/bin/sh\necho "scontrol $*" >> "$CALLS"\n')]:
         (tmp_path / name).write_text(script)
         (tmp_path / name).chmod(0o755)
     slurm = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"} if array else {}
-    process = subprocess.Popen([shutil.which("bash"), JOB, "--seeds", "5"], cwd=files.ROOT, env=os.environ | slurm | {
+    job = files.ROOT / f"{module.replace('.', '/')}.sbatch"
+    process = subprocess.Popen([shutil.which("bash"), job, "--seeds", "5"], cwd=files.ROOT, env=os.environ | slurm | {
         "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": str(tmp_path / "python"), "CALLS": str(calls),
-        "STATUS": str(status), "SLURM_SUBMIT_DIR": str(files.ROOT), "SLURM_JOB_ID": "9"})
+        "STATUS": str(status), "SLURM_SUBMIT_DIR": str(files.ROOT), "SLURM_JOB_ID": "9", "SLURM_CPUS_PER_TASK": "1"})
     until(calls.exists)
     time.sleep(0.1)  # by then bash has set its traps: the real python takes longer
     for signum in signals.split():
         process.send_signal(getattr(signal, f"SIG{signum}"))
         until(lambda: "saved" in calls.read_text())
     assert process.wait(60) == status
-    assert calls.read_text().splitlines() == [f"{files.ROOT} -m part1.sweep --seeds 5{' --cell 3' * array}", "saved",
+    assert calls.read_text().splitlines() == [f"{files.ROOT} -m {module} --seeds 5{' --cell 3' * array}", "saved",
                                              *requeued]
 
 

@@ -4,9 +4,7 @@ import importlib
 import os
 import re
 import shlex
-import shutil
 import signal
-import subprocess
 import time
 
 import pytest
@@ -260,30 +258,6 @@ def test_text_models_with_several_settings_end_in_one_table(tmp_path, monkeypatc
         own = {curve["step"]: curve["eval_loss"] for curve in curves if curve["setting"] == row["setting"]}
         assert list(own) == [1, 2, 3] and min(own.values()) == own[row["step"]]
         assert own[row["step"]] == pytest.approx(row["eval_loss"], abs=1e-5)
-
-
-@pytest.mark.parametrize("signum, flags, array, requeued", [
-    (signal.SIGUSR1, "--preset full", {"SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3"}, "5_3"),
-    (signal.SIGUSR1, "--collect", {}, "7"), (signal.SIGTERM, "--collect", {}, None)])
-def test_a_job_at_its_time_limit_queues_itself_again_and_one_that_is_stopped_does_not(
-        tmp_path, signum, flags, array, requeued):
-    for name, line in {"python": 'echo "$@" > words; trap "exit 143" TERM; for k in $(seq 100); do sleep 0.1; done',
-                       "scontrol": 'echo "$@" > requeued'}.items():
-        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{line}\n")
-        (tmp_path / name).chmod(0o755)
-    job = subprocess.Popen(
-        [shutil.which("bash"), files.ROOT / "report" / "reproduce.sbatch", *flags.split()],
-        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": str(tmp_path / "python"),
-             "SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_CPUS_PER_TASK": "1", "SLURM_JOB_ID": "7", **array})
-    deadline = time.monotonic() + 20
-    while not (tmp_path / "words").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(0.2)  # its traps come after its Python
-    job.send_signal(signum)
-    assert job.wait(timeout=20) == 143
-    assert (tmp_path / "words").read_text() == f"-m report.reproduce {flags}{' --cell 3' * bool(array)}\n"
-    assert (tmp_path / "requeued").exists() == bool(requeued)
-    assert not requeued or (tmp_path / "requeued").read_text() == f"requeue incomplete {requeued}\n"
 
 
 @pytest.mark.parametrize("content, message", [(None, "holds no results"), ("", "has no column"),
