@@ -336,7 +336,7 @@ FULL = [  # what the report needs most comes first
                f"--eval_every 20 --eval_size 2000 --seeds {' '.join(map(str, range(20)))}",
                rates=dict.fromkeys(("RMSProp", "corrected RMSProp", "Adam"), "0.001")),
     *(RatesStudy(f"learning rates of the LSTM with {biases} biases", {f"rates_{name}.csv": "results.csv"},
-                 "part1.sweep --preset naive --model_type LSTM --palindrome_lengths 100 --seeds 0 1 2 "
+                 "part1.sweep --preset naive --model_type LSTM --palindrome_lengths 100 300 --seeds 0 1 2 "
                  f"--train_steps 500 --eval_every 20 --eval_size 1000{flags}",
                  rates=dict.fromkeys(("RMSProp", "corrected RMSProp", "Adam"), "0.05 0.01"))
       for name, biases, flags in (("lstm", "zero", ""), ("chrono", "chrono", " --forget_bias chrono"))),

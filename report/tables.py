@@ -143,19 +143,29 @@ def there(rows):
     return [row["steps_to_target"] for row in rows if row["steps_to_target"]]
 
 
-def optimizer_table(RNN, zero, chrono):
-    """For each optimizer and learning rate how many seeds get to the target, and the median of their updates."""
-    def field(runs):
-        return f"{len(there(runs))}/{len(runs)}" + (f" ({np.median(there(runs)):.0f})" if there(runs) else "")
+def learning(runs):
+    """How many of `runs` get to the target, and the median of their updates: "4/5 (300)"; nothing for no runs."""
+    median = f" ({np.median(there(runs)):.0f})" if there(runs) else ""
+    return f"{len(there(runs))}/{len(runs)}{median}" if runs else ""
 
-    groups = {f"RNN, $T={T}$": rows for T, rows in grouped(RNN, "palindrome_length").items()}
-    groups |= {f"LSTM, $T={T}$": rows for T, rows in grouped(zero, "palindrome_length").items()}
-    groups |= {f"chrono, $T={T}$": rows for T, rows in grouped(chrono, "palindrome_length").items()}
-    rates = sorted(grouped(RNN + zero + chrono, "learning_rate"))
-    bodies = [named(name, [[method, *(field(runs) if (runs := chosen(own, learning_rate=rate)) else ""
-                                      for rate in rates)] for method, own in grouped(rows, "method").items()])
-              for name, rows in groups.items()]
-    return tabular("ll" + "r" * len(rates), ["network", "optimizer", *map(np.format_float_positional, rates)], *bodies)
+
+def optimizer_table(RNN):
+    """For each length, optimizer and learning rate how many seeds learn, and how soon."""
+    rates = sorted(grouped(RNN, "learning_rate"))
+    bodies = [named(f"$T={T}$", [[method, *(learning(chosen(own, learning_rate=rate)) for rate in rates)]
+                                 for method, own in grouped(rows, "method").items()])
+              for T, rows in grouped(RNN, "palindrome_length").items()]
+    return tabular("ll" + "r" * len(rates), ["RNN", "optimizer", *map(np.format_float_positional, rates)], *bodies)
+
+
+def rates_table(zero, chrono):
+    """The same for LSTMs with zero and with chrono biases."""
+    columns = [(method, rate) for method in grouped(zero, "method") for rate in sorted(grouped(zero, "learning_rate"))]
+    bodies = [named(biases, [[f"$T={T}$", *(learning(chosen(own, method=method, learning_rate=rate))
+                                            for method, rate in columns)]
+                             for T, own in grouped(rows, "palindrome_length").items()])
+              for biases, rows in (("zero biases", zero), ("chrono", chrono))]
+    return tabular("ll" + "r" * len(columns), ["LSTM", "", *(f"{method} {rate}" for method, rate in columns)], *bodies)
 
 
 def settled(curve):
@@ -204,7 +214,7 @@ def drops(curves):
     return [before["eval_loss"] - after["eval_loss"] for before, after in zip(first, later, strict=True)]
 
 
-def setting_numbers(optimizers, rates, ablations, binary, curves):
+def setting_numbers(optimizers, rates, chrono, ablations, binary, curves):
     def windows(T):
         """How many rates let all seeds learn, for each optimizer."""
         counts = {method: sum(len(there(runs)) == len(runs) for runs in grouped(own, "learning_rate").values())
@@ -214,8 +224,9 @@ def setting_numbers(optimizers, rates, ablations, binary, curves):
     return {"windows/20": windows(20), "windows/30": windows(30), "binary/drop": number(np.mean(drops(curves)), 3),
             "binary/entropy": number(label_entropy(0), 3), "binary/context": number(label_entropy(3), 3),
             "optimizers/limit": setting(optimizers, "train_steps"),
-            "rates/limit": setting(rates, "train_steps"), "ablations/limit": setting(ablations, "train_steps"),
-            "early": EARLY,
+            "rates/limit": setting(rates, "train_steps"),
+            "rates/diverged": sum(row["accuracy"] == 0 for row in optimizers + rates + chrono),
+            "ablations/limit": setting(ablations, "train_steps"), "early": EARLY,
             "binary/seeds": setting(binary, "seed"), "binary/limit": setting(binary, "train_steps"),
             "binary/rate": setting(binary, "learning_rate"), "binary/hidden": setting(binary, "num_hidden"),
             "binary/batch": setting(binary, "batch_size"), "binary/test": setting(binary, "eval_size")}
@@ -303,8 +314,13 @@ def inside_numbers(traces, directions, states, seeds, zero, chrono):
     def survive(start):
         return spread_of(chosen(directions, model_type="RNN", start=start, state="h", back=BACK), "above_0.01", 0)
 
-    def learned(rows, **values):
-        return share(bool(row["steps_to_target"]) for row in chosen(rows, **values))
+    def learned(rows, method, **values):
+        return share(bool(row["steps_to_target"]) for row in chosen(rows, method=method, **values))
+
+    def at_high_rate(rows, method):
+        """How many seeds learn at each length: "3 and 2"."""
+        own = chosen(rows, method=method, learning_rate=high)
+        return listing(len(there(runs)) for runs in grouped(own, "palindrome_length").values())
 
     last, high = max(row["step"] for row in traces), max(row["learning_rate"] for row in traces)
     high_last = max(row["step"] for row in chosen(traces, learning_rate=high))
@@ -320,16 +336,14 @@ def inside_numbers(traces, directions, states, seeds, zero, chrono):
         "high/first": trace("readable", 1, model="LSTM"), "high/last": high_last,
         "high/corrected/first": trace("readable", 1, "corrected RMSProp", "LSTM"),
         "high/RMSProp/readable": trace("readable", high_last, model="LSTM"),
-        "high/RMSProp": learned(zero, method="RMSProp", learning_rate=high),
-        "high/corrected": learned(zero, method="corrected RMSProp", learning_rate=high),
-        "high/Adam": learned(zero, method="Adam", learning_rate=high),
-        "high/chrono": learned(chrono, method="RMSProp", learning_rate=high),
+        "high/RMSProp": at_high_rate(zero, "RMSProp"), "high/corrected": at_high_rate(zero, "corrected RMSProp"),
+        "high/Adam": at_high_rate(zero, "Adam"), "high/chrono": at_high_rate(chrono, "RMSProp"),
         "high/lower": min(row["learning_rate"] for row in zero),
         "inside/back": BACK, "inside/naive/directions": survive("naive"),
         "inside/orthogonal/directions": survive("orthogonal"),
         "inside/mean-field": average(chosen(states, model_type="RNN", start="naive"), "mean_field"),
-        "seeds/RMSProp": learned(seeds, method="RMSProp"),
-        "seeds/corrected": learned(seeds, method="corrected RMSProp"), "seeds/Adam": learned(seeds, method="Adam")}
+        "seeds/RMSProp": learned(seeds, "RMSProp"),
+        "seeds/corrected": learned(seeds, "corrected RMSProp"), "seeds/Adam": learned(seeds, "Adam")}
 
 
 # Part 1: gradients. A curve is a dict from time steps to gradient norms.
@@ -571,7 +585,8 @@ def graph_numbers(one, two):
 
 NUMBERS = (
     (length_numbers, "longer.csv", "latch_longest.csv", *SWEEPS.values()),
-    (setting_numbers, "optimizers.csv", "rates_lstm.csv", "ablations.csv", "binary.csv", "binary_curves.csv"),
+    (setting_numbers, "optimizers.csv", "rates_lstm.csv", "rates_chrono.csv", "ablations.csv", "binary.csv",
+     "binary_curves.csv"),
     (inside_numbers, "traces.csv", "directions.csv", "states.csv", "optimizers_seeds.csv", "rates_lstm.csv",
      "rates_chrono.csv"),
     (unsettled_numbers, "binary_curves.csv", "ablations_curves.csv"),
@@ -585,7 +600,8 @@ NUMBERS = (
 )
 TABLES = {
     "horizon.tex": (horizon_table, "longer.csv", "latch_longest.csv", *SWEEPS.values()),
-    "optimizers.tex": (optimizer_table, "optimizers.csv", "rates_lstm.csv", "rates_chrono.csv"),
+    "optimizers.tex": (optimizer_table, "optimizers.csv"),
+    "rates.tex": (rates_table, "rates_lstm.csv", "rates_chrono.csv"),
     "inside.tex": (inside_table, "directions.csv", "states.csv", "states_trained.csv"),
     "beyond.tex": (beyond_table, "beyond.csv", "beyond_latch.csv"),
     "groups.tex": (curves_table, *(f"{name}{end}" for name in TASKS for end in (".csv", "_curves.csv"))),
