@@ -44,7 +44,8 @@ def add_flags(parser, train_steps):
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--seed", type=cli.seed, default=0, help="of the weights, the data and everything else random")
     add("--output", type=cli.path, help="folder of the run (default: a fresh one under runs/)")
-    add("--resume", action="store_true", help="go on with the run in --output, bit-identically with the same number of threads")
+    add("--resume", action="store_true",
+        help="go on with the run in --output, bit-identically with the same number of threads")
 
 
 def choose_device(name):

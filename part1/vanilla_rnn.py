@@ -25,9 +25,9 @@ class VanillaRNN(RecurrentNetwork):
         A unit is h(t) = tanh(a h(t-1) + u(t)) with u = W_hx x + b_h, and for a > 1 it has two stable states. As
         |u| grows, one of them meets the unstable state between them and is lost, where the slope a (1 - h^2) is 1, at
         h* = sqrt(1 - 1/a). So a latched unit flips only for |u| > a h* - artanh h*, which is 13.4; with 128 units u is
-        below 0.25 for one-hot digits and below 2 for raw ones. The first input outweighs the second by about a to 1. The gradient
-        through a latched unit vanishes, by a (1 - h^2) per step, for the same reason (Bengio, Simard & Frasconi, IEEE
-        Transactions on Neural Networks 1994). That the weights start so is our own.
+        below 0.25 for one-hot digits and below 2 for raw ones. The first input outweighs the second by about a to 1.
+        The gradient through a latched unit vanishes, by a (1 - h^2) per step, for the same reason (Bengio, Simard &
+        Frasconi, IEEE Transactions on Neural Networks 1994). That the weights start so is our own.
         """
         self.W_hh.copy_(16 * torch.eye(self.num_hidden))
         self.spread_thresholds(self.W_hx, self.b_h)

@@ -45,7 +45,8 @@ def parse_args(argv=None):
     parser.add_argument("--nodes", type=cli.number(int, at_least=2), nargs="+", default=[10**4, 10**5, 10**6],
                         help="sizes of the graphs")
     parser.add_argument("--edges_per_node", type=cli.positive_int, default=5, help="before duplicates are left out")
-    parser.add_argument("--rivals", choices=RIVALS, nargs="*", default=list(RIVALS), help="libraries to compare with (no name: none)")
+    parser.add_argument("--rivals", choices=RIVALS, nargs="*", default=list(RIVALS),
+                        help="libraries to compare with (no name: none)")
     parser.add_argument("--repeats", type=cli.positive_int, default=5, help="turns of every search")
     parser.add_argument("--seed", type=cli.seed, default=0, help="of the random graphs")
     parser.add_argument("--output", type=cli.path, metavar="FOLDER", default=files.ROOT / "runs" / "part3_benchmark",
