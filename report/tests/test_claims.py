@@ -103,11 +103,13 @@ def optimizer_claims(r):
 def binary_claims(r):
     LSTM, peephole = (list(grouped(cells(r["binary_curves.csv"])[model][10], "seed").values())
                       for model in ("LSTM", "PeepLSTM"))
-    early = [row["accuracy"] for curve in LSTM for row in curve if row["step"] <= curve[-1]["step"] / 10]
+    early = [row["accuracy"] for curve in LSTM for row in curve if row["step"] <= 150]
     last_wrong, last_wrong_peephole = ([max(row["step"] for row in curve if row["accuracy"] < SOLVED)
                                         for curve in curves] for curves in (LSTM, peephole))
     runs = cells(r["binary.csv"])["LSTM"]
-    failed, *others = sorted(runs[20], key=lambda row: row["accuracy"])
+    twenty = grouped(cells(r["binary_curves.csv"])["LSTM"][20], "seed").values()
+    false_starts = [any(row["accuracy"] > 0.85 > 0.7 > later["accuracy"] for row, later in zip(curve, curve[1:]))
+                    for curve in twenty]
     ablated = {model: list(grouped(rows, "seed").values())
                for model, rows in grouped(r["ablations_curves.csv"], "model_type").items()}
     baum_sweet, combinations = cells(r["baum_sweet.csv"]), cells(r["combinations.csv"])
@@ -122,7 +124,7 @@ def binary_claims(r):
         "binary-plateau": np.mean(early) < 0.72 and right([curve[-1] for curve in LSTM]),
         "short-context": all(abs(drop - (label_entropy(0) - label_entropy(3))) < 0.004
                              for drop in tables.drops(r["binary_curves.csv"])),
-        "two-of-three": len(others) == 2 and failed["accuracy"] < 0.7 and right(others + runs[10]),
+        "binary-solved": right(runs[10] + runs[20]) and false_starts == [False, True, False],
         "peephole-is-later": right([curve[-1] for curve in peephole]) and min(last_wrong_peephole) > max(last_wrong)
         and min(map(tables.unsettled, peephole)) > max(map(tables.unsettled, LSTM)),
     }
