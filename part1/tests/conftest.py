@@ -14,7 +14,8 @@ hypothesis.settings.load_profile("ours")
 torch.set_num_threads(1)  # the networks here are tiny: more threads only wait for each other
 
 
-def pytest_collection_finish():
+@pytest.fixture(scope="session", autouse=True)
+def fork_server():
     """Let the fork server load torch beside the first tests."""
     forkserver.ensure_running()
 
