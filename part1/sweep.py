@@ -148,16 +148,16 @@ class Cell:
             "steps_to_target": None, "seconds": last["seconds"]}}
 
 
-def make_cells(output, preset, models=None, lengths=None, seeds=None, settings=None):
+def make_cells(output, name, models=None, lengths=None, seeds=None, settings=None):
     """The cells of a sweep in the folder `output`, in order.
 
     Args:
-        preset: a name of `PRESETS`; networks (`models`), `lengths` and `seeds` that are not given are the preset's.
+        name: of a preset in `PRESETS`; networks (`models`), `lengths` and `seeds` that are not given are the preset's.
         settings: flags of `part1.train` by name, over those of the preset.
 
     Raises `InputError` for settings that do not fit together, and for a network that the preset does not tune.
     """
-    name, preset, defaults = preset, PRESETS[preset], vars(train.make_parser().parse_args([]))
+    preset, defaults = PRESETS[name], vars(train.make_parser().parse_args([]))
     cells = {}
     for model in models or preset.grid:
         if preset.by_model and model not in preset.by_model:

@@ -116,6 +116,8 @@ def length_numbers(longer, longest_latch, *sweeps):
     return {
         "n": n, "d": d, "batch": tuned[0]["batch_size"], "clip": setting(tuned[:1], "max_norm"),
         "parameters/LSTM": 4 * (n * d + n * n + n), "parameters/PeepLSTM": 4 * n * d + 3 * n * n + 4 * n,
+        "tuned/RNN/limit": setting(cells(tuned)["RNN"][50] + longer, "train_steps"),
+        "latch/limit": setting(latch, "train_steps"), "naive/limit": setting(naive, "train_steps"),
         "official/limit": setting(official, "train_steps"), "official/test": setting(official, "eval_size"),
         "official/RNN/20": solving(at(official, "RNN", 20)), "official/LSTM/20": solving(at(official, "LSTM", 20)),
         "official/RNN/30": solving(at(official, "RNN", 30)), "official/LSTM/30": solving(at(official, "LSTM", 30)),
@@ -367,6 +369,7 @@ def gradient_numbers(results, *studies):
     return {
         "untrained/T": max(untrained[h]) + 1, "untrained/seeds": setting(studies[0], "seeds"),
         "trained/T": max(trained[h]) + 1, "trained/seeds": setting(studies[2], "seeds"),
+        "trained/limit": setting(results, "train_steps"),
         "untrained/RNN/factor": factor(untrained[RNN]), "untrained/LSTM/factor": factor(untrained[h]),
         "trained/RNN/factor": factor(trained[RNN]), "trained/RNN/low": factor(trained[RNN]) / spread,
         "trained/RNN/high": factor(trained[RNN]) * spread,
