@@ -25,7 +25,7 @@ from report import tables
 REPORT = files.ROOT / "report"
 SOURCES = ("report.tex", "references.bib", "author.tex", "neurips_*.sty", "nips_*.sty")
 CONTENT = ("generated/*.tex", "figures/*.pdf")
-INSTALL = "apt-get install latexmk texlive-latex-recommended texlive-fonts-recommended"
+INSTALL = "apt-get install latexmk texlive-latex-recommended texlive-fonts-recommended lmodern"
 COMMAND = ("latexmk", "-norc", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "report.tex")
 # One line of the log per message, no dates in the PDF, and the same file name inside whatever the user has configured.
 ENVIRONMENT = {"max_print_line": "1000", "SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1", "TZ": "UTC"}

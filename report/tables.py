@@ -454,13 +454,14 @@ def temperatures(content, number):
 
 
 def stages_table(text):
-    """A greedy sample at each of three stages of the training."""
-    return samples(((number(stage["update"]), stage["samples"][:1]) for stage in text["stages"]),
+    """Two greedy samples at each of three stages of the training."""
+    return samples(((number(stage["update"]), stage["samples"][:2]) for stage in text["stages"]),
                    bar_after=text["settings"]["seq_length"])
 
 
 def temperatures_table(text):
-    return samples(temperatures(text, 1))
+    """A sample at each temperature; greedy ones are in the table of stages."""
+    return samples((name, found) for name, found in temperatures(text, 1) if name != "greedy")
 
 
 def samples_table(text):
@@ -490,7 +491,7 @@ def stage_numbers(*models):
     return {"stages/number": len(stages[0]), "stages/loops": listing(loops), "stages/repeat": listing(repeat)}
 
 
-def text_numbers(text, curve, best, ngram):
+def text_numbers(text, curve, best, best_curve, ngram):
     settings, result, sentences = text["settings"], text["result"], text["sentences"]
     bits = {row["model"]: row["held_out_bits"] for row in ngram}
     n_gram = min((name for name in bits if name.endswith("gram")), key=bits.get)
@@ -504,6 +505,7 @@ def text_numbers(text, curve, best, ngram):
         "text/clip": setting([settings], "max_norm"), "text/held_out": f"{100 * settings['eval_fraction']:g}",
         "text/vocabulary": text["vocabulary_size"], "text/passes": passes(text), "best/passes": passes(best),
         "best/minutes": round(best["result"]["seconds"] / 60),
+        "best/gap": best_curve[-1]["eval_loss"] - average(best_curve[-15:], "loss"),
         "text/start": curve[0]["loss"], "text/uniform": math.log(text["vocabulary_size"]),
         "text/loss": curve[-1]["loss"], "text/accuracy": round(100 * curve[-1]["accuracy"]),
         "text/eval": result["eval_loss"], "text/eval/accuracy": round(100 * result["eval_accuracy"]),
@@ -596,7 +598,7 @@ NUMBERS = (
     (trained_numbers, "states.csv", "states_trained.csv", "states_peephole.csv", "beyond.csv"),
     (gradient_numbers, "trained.csv", *GRADIENTS.values()), (speed_numbers, "benchmark_part1.csv"),
     (stage_numbers, *(f"{name}.json" for name in TEXTS["Grimm"])),
-    (text_numbers, "text.json", "text_curves.csv", "text_best.json", "ngram.csv"),
+    (text_numbers, "text.json", "text_curves.csv", "text_best.json", "text_best_curves.csv", "ngram.csv"),
     (measure_numbers, "text_samples.csv", "text_best_samples.csv", "text_context.csv", "text_best_context.csv"),
     (beam_numbers, *(f"{name}_beams.csv" for name in WRITERS)),
     (graph_numbers, "graph_2019.json", "graph_2020.json"),
@@ -620,8 +622,7 @@ TABLES = {
 }
 REQUIRED = tuple(dict.fromkeys([  # those of the tables, and what claims, figures and the time take besides
     *(name for _, *names in (*NUMBERS, *TABLES.values()) for name in names),
-    "corrected.csv", "states_short.csv", "trained_latch.csv", "text_best_curves.csv",
-    "text_settings_curves.csv"]))
+    "corrected.csv", "states_short.csv", "trained_latch.csv", "text_settings_curves.csv"]))
 
 
 def load(folder):

@@ -82,6 +82,7 @@ def optimizer_claims(r):
     moved, slope = ({optimizer: np.mean(values) for optimizer, values in traced(column, 10).items()}
                     for column in ("moved", "slope"))
     readable, first, high = traced("readable", 300), traced("readable", 1, "LSTM"), traced("readable", 60, "LSTM")
+    start, later = traced("readable", 0)["RMSProp"], traced("readable", 60)["Adam"]
     return {
         "first-steps": moved["RMSProp"] > 3 * moved["corrected RMSProp"]
         and slope["RMSProp"] < 0.7 < slope["corrected RMSProp"],
@@ -90,6 +91,9 @@ def optimizer_claims(r):
         "memory-grows": min(readable["corrected RMSProp"]) > 0.98
         and [value > 0.85 for value in sorted(readable["RMSProp"])] == [False, False, False, True, True]
         and sorted(readable["RMSProp"])[2] < 0.15,
+        "not-slope-alone": np.mean(traced("moved", 60)["Adam"]) > moved["RMSProp"]
+        and np.mean(traced("slope", 60)["Adam"]) < slope["RMSProp"]
+        and all(after > 2 * before for before, after in zip(start, later)),
         "high-rate-solves": learned("RMSProp") == [3, 2] and max(learned("corrected RMSProp") + learned("Adam")) <= 1
         and not any(sum(learned(method, 0.01)) for method in ("RMSProp", "corrected RMSProp", "Adam")),
         "accidental-latch": min(first["RMSProp"]) > 0.25 > 0.15 > max(first["corrected RMSProp"])
@@ -218,6 +222,7 @@ def text_claims(r):
         "greedy-loops": all(sampled("loops", None, name=name)["low"] == 1 for name in ("text", "text_best")),
         "endings": max(distinct(row["greedy"]) for row in endings) < 0.85
         and not any(row["greedy"].startswith("Once upon a time there was") for row in endings),
+        "castle": all("I will not be a little castle" in row["greedy"] for row in r["text_best.json"]["sentences"]),
         "words-against-temperature": one["high"] < book["low"] < two["low"] < book["high"] < greedy["low"],
         "no-copies": all(sampled("longest copy", 1, name=name)["high"] < sampled("longest copy", None, "held-out text")[
             "low"] for name in ("text", "text_best")),
