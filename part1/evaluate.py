@@ -16,7 +16,7 @@ from part1.dataset import PalindromeDataset
 
 
 def curve(flags):
-    """What the accuracies of a network with these flags are averaged with, in the figure."""
+    """Networks that agree in these flags share a curve of the figure, which is their mean."""
     return flags.model_type, flags.forget_bias or flags.init, flags.input_length
 
 

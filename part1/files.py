@@ -106,7 +106,7 @@ def write_atomically(path, content):
 
 
 class Appended:
-    """A text file that a run appends to, and whose beginning the run's checkpoint vouches for.
+    """A text file that a run appends to. Checkpoints keep its size and hash, so that a resumed run knows its beginning.
 
     Args:
         path: of the file.

@@ -53,7 +53,7 @@ def untrained(palindrome_length=100, num_hidden=128, seeds=SEEDS, init="xavier",
 
 
 def curve(flags):
-    """What the gradients of a network with these flags are averaged with: its type and its digits."""
+    """Its type and its digits: networks that agree in both share a curve, which is their mean."""
     return flags.model_type, "raw" if flags.input_dim == 1 else "one-hot"
 
 

@@ -99,7 +99,7 @@ def complete(config):
         config.num_classes = dataset.num_classes
     if config.num_classes < dataset.num_classes:
         raise InputError(f"--num_classes is at least the dataset's {dataset.num_classes}, not {config.num_classes}")
-    if config.input_dim is None:  # one-hot, as the presets of part1.sweep want it
+    if config.input_dim is None:  # one-hot: the presets of 2020 leave the width to the dataset
         config.input_dim = dataset.alphabet
     if config.input_dim not in (1, dataset.alphabet):
         raise InputError(f"--input_dim is 1 or {dataset.alphabet} for this dataset, not {config.input_dim}")

@@ -214,7 +214,7 @@ class GraphStudy(Study):
         files.write_json(work / "graph.json", {"edition": config.edition, **answers})
 
 
-def accuracies(name, about, flags, curves=False):
+def sweep_study(name, about, flags, curves=False):
     """The study that makes `name`.csv, the table of a sweep, and on wish its curves."""
     results = {f"{name}.csv": "results.csv"} | ({f"{name}_curves.csv": "curves.csv"} if curves else {})
     return SweepStudy(about, results, f"part1.sweep {flags}")
@@ -243,14 +243,14 @@ GRAPHS = [GraphStudy(f"the example graph of {edition}", {f"graph_{edition}.json"
 QUICK = [
     *GRAPHS,
     Study("gradients through time", {"gradients.csv": "gradients.csv"}, "part1.grads_over_time --seeds 0 1 2"),
-    accuracies("latch", "a vanilla RNN that remembers a thousand steps",
-               "--preset latch --model_type RNN --palindrome_lengths 10 100 1000 --seeds 0 1 2 --eval_size 2000"),
-    accuracies("lengths", "accuracy against palindrome length",
-               "--preset tuned --model_type RNN LSTM --palindrome_lengths 5 10 20 40 --seeds 0 1 2 "
-               "--train_steps 500 --eval_size 2000"),
-    accuracies("binary", "binary palindromes at reduced size",
-               "--preset 2020D --palindrome_lengths 10 --num_hidden 64 --learning_rate 1e-3 --train_steps 300 "
-               "--eval_every 25 --eval_size 1000", curves=True),
+    sweep_study("latch", "a vanilla RNN that remembers a thousand steps",
+                "--preset latch --model_type RNN --palindrome_lengths 10 100 1000 --seeds 0 1 2 --eval_size 2000"),
+    sweep_study("lengths", "accuracy against palindrome length",
+                "--preset tuned --model_type RNN LSTM --palindrome_lengths 5 10 20 40 --seeds 0 1 2 "
+                "--train_steps 500 --eval_size 2000"),
+    sweep_study("binary", "binary palindromes at reduced size",
+                "--preset 2020D --palindrome_lengths 10 --num_hidden 64 --learning_rate 1e-3 --train_steps 300 "
+                "--eval_every 25 --eval_size 1000", curves=True),
     text("text", "a model of the built-in fables", "--train_steps 1000 --learning_rate 5e-3 --eval_fraction 0.05"),
     Study("n-grams and compressors on the fables", {"ngram.csv": "ngram.csv"}, "part2.ngram"),
 ]
@@ -268,7 +268,7 @@ FULL = [  # what the report needs most comes first
     text("text", "Grimm at the course's settings", COURSE, GRIMM, "grimms", kind=MeasuredTextStudy),
     Study("n-grams and compressors on Grimm", {"ngram.csv": "ngram.csv"},
           shlex.join(["part2.ngram", *reading("grimms"), "--eval_fraction", "0.05"]), "grimms"),
-    accuracies("lengths", "accuracy against palindrome length", "--preset tuned"),
+    sweep_study("lengths", "accuracy against palindrome length", "--preset tuned"),
     text("text_best", "Grimm, the best writer that we found", "--preset best", GRIMM, "grimms", kind=MeasuredTextStudy),
     *(text(f"text_seed{seed}", f"Grimm at the course's settings, seed {seed}", COURSE, GRIMM, "grimms", seed)
       for seed in (43, 44)),
@@ -286,33 +286,33 @@ FULL = [  # what the report needs most comes first
     }),
     text("text_second", "a second book, in Dutch", "--train_steps 1500 --sample_every 250 --eval_fraction 0.05",
          ["De eilanden zijn", "Wij zagen"], "darwin"),
-    accuracies("naive", "the same lengths at naive settings", "--preset naive"),
-    accuracies("official", "the same lengths at the course's settings", "--preset official"),
-    accuracies("latch", "a state that the first digit decides",
-               "--preset latch --palindrome_lengths 10 100 1000 10000"),
-    accuracies("latch_longest", "the same for a hundred thousand digits",
-               "--preset latch --model_type RNN --palindrome_lengths 100000 --seeds 0 1 2"),
-    accuracies("latch_raw", "the same with the course's own digits and batches",
-               "--preset latch --model_type RNN --input_dim 1 --batch_size 128 --palindrome_lengths 1000 "
-               "--eval_size 2000"),
-    accuracies("adam", "the naive RNN with Adam",
-               "--preset naive --model_type RNN --palindrome_lengths 10 20 30 50 100 --optimizer adam"),
-    accuracies("corrected", "the naive LSTM with corrected RMSProp",
-               "--preset naive --model_type LSTM --palindrome_lengths 30 --optimizer adam --beta1 0 --beta2 0.99"),
-    accuracies("forget", "the naive LSTM with a forget bias of 1",
-               "--preset naive --model_type LSTM --palindrome_lengths 10 20 30 50 100 --forget_bias 1"),
-    accuracies("frozen", "the output alone trained, from orthogonal or chrono weights",
-               "--preset tuned --freeze_recurrent --model_type RNN LSTM --palindrome_lengths 5 10 15 20 30 "
-               "--train_steps 3000 --learning_rate 0.3"),
-    accuracies("frozen_latch", "the output alone trained, from latches",
-               "--preset latch --freeze_recurrent --palindrome_lengths 10 100"),
-    accuracies("binary", "binary palindromes of the 2020 edition", "--preset 2020D", curves=True),
-    accuracies("ablations", "what slows the peephole LSTM",
-               "--preset 2020D --model_type TanhPeepLSTM RecurrentPeepLSTM OutputPeepLSTM --palindrome_lengths 10 "
-               "--train_steps 500", curves=True),
-    accuracies("baum_sweet", "Baum-Sweet sequences of the 2020 edition", "--preset 2020A", curves=True),
-    accuracies("combinations", "random combinations of the 2020 edition",
-               "--preset 2020B --palindrome_lengths 5 6 10 15", curves=True),
+    sweep_study("naive", "the same lengths at naive settings", "--preset naive"),
+    sweep_study("official", "the same lengths at the course's settings", "--preset official"),
+    sweep_study("latch", "a state that the first digit decides",
+                "--preset latch --palindrome_lengths 10 100 1000 10000"),
+    sweep_study("latch_longest", "the same for a hundred thousand digits",
+                "--preset latch --model_type RNN --palindrome_lengths 100000 --seeds 0 1 2"),
+    sweep_study("latch_raw", "the same with the course's own digits and batches",
+                "--preset latch --model_type RNN --input_dim 1 --batch_size 128 --palindrome_lengths 1000 "
+                "--eval_size 2000"),
+    sweep_study("adam", "the naive RNN with Adam",
+                "--preset naive --model_type RNN --palindrome_lengths 10 20 30 50 100 --optimizer adam"),
+    sweep_study("corrected", "the naive LSTM with corrected RMSProp",
+                "--preset naive --model_type LSTM --palindrome_lengths 30 --optimizer adam --beta1 0 --beta2 0.99"),
+    sweep_study("forget", "the naive LSTM with a forget bias of 1",
+                "--preset naive --model_type LSTM --palindrome_lengths 10 20 30 50 100 --forget_bias 1"),
+    sweep_study("frozen", "the output alone trained, from orthogonal or chrono weights",
+                "--preset tuned --freeze_recurrent --model_type RNN LSTM --palindrome_lengths 5 10 15 20 30 "
+                "--train_steps 3000 --learning_rate 0.3"),
+    sweep_study("frozen_latch", "the output alone trained, from latches",
+                "--preset latch --freeze_recurrent --palindrome_lengths 10 100"),
+    sweep_study("binary", "binary palindromes of the 2020 edition", "--preset 2020D", curves=True),
+    sweep_study("ablations", "what slows the peephole LSTM",
+                "--preset 2020D --model_type TanhPeepLSTM RecurrentPeepLSTM OutputPeepLSTM --palindrome_lengths 10 "
+                "--train_steps 500", curves=True),
+    sweep_study("baum_sweet", "Baum-Sweet sequences of the 2020 edition", "--preset 2020A", curves=True),
+    sweep_study("combinations", "random combinations of the 2020 edition",
+                "--preset 2020B --palindrome_lengths 5 6 10 15", curves=True),
     TrainedStudy("what trained networks are like",
                  {"trained.csv": "results.csv", "gradients_trained.csv": "gradients.csv",
                   "states_trained.csv": "states.csv", "beyond.csv": "beyond.csv"},
@@ -323,8 +323,8 @@ FULL = [  # what the report needs most comes first
     TrainedStudy("what trained latches are like",
                  {"trained_latch.csv": "results.csv", "beyond_latch.csv": "beyond.csv"},
                  "part1.sweep --preset latch --palindrome_lengths 100 --seeds 0 1 2"),
-    accuracies("longer", "a longer palindrome, a smaller rate",
-               "--preset tuned --model_type LSTM --palindrome_lengths 500 --learning_rate 1e-3 --train_steps 6000"),
+    sweep_study("longer", "a longer palindrome, a smaller rate",
+                "--preset tuned --model_type LSTM --palindrome_lengths 500 --learning_rate 1e-3 --train_steps 6000"),
     RatesStudy("optimizers and learning rates", {"optimizers.csv": "results.csv"},
                "part1.sweep --preset naive --model_type RNN --palindrome_lengths 20 30 50 100 --train_steps 1000 "
                "--eval_every 20 --eval_size 2000",
@@ -343,6 +343,4 @@ FULL = [  # what the report needs most comes first
     Study("speed of the networks from scratch", {
         "benchmark_part1.csv": "benchmark.csv", "benchmark_part1_memory.csv": "memory.csv",
         "benchmark_part1_data.csv": "data.csv"}, "part1.benchmark --repeats 16"),
-    Study("speed of the text model", {"benchmark_part2.csv": "benchmark.csv"},
-          "part2.benchmark --processes 2 --updates 100 --length 100"),
 ]

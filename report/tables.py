@@ -140,15 +140,15 @@ def length_numbers(longer, longest_latch, *sweeps):
 
 # Part 1: optimizers and binary palindromes
 
-def there(rows):
+def updates_to_target(rows):
     """Updates to the target of the seeds that reach it."""
     return [row["steps_to_target"] for row in rows if row["steps_to_target"]]
 
 
 def learning(runs):
     """How many of `runs` get to the target, and the median of their updates: "4/5 (300)"; nothing for no runs."""
-    median = f" ({np.median(there(runs)):.0f})" if there(runs) else ""
-    return f"{len(there(runs))}/{len(runs)}{median}" if runs else ""
+    median = f" ({np.median(updates_to_target(runs)):.0f})" if updates_to_target(runs) else ""
+    return f"{len(updates_to_target(runs))}/{len(runs)}{median}" if runs else ""
 
 
 def optimizer_table(RNN):
@@ -219,7 +219,8 @@ def drops(curves):
 def setting_numbers(optimizers, rates, chrono, ablations, binary, curves):
     def windows(T):
         """How many rates let all seeds learn, for each optimizer."""
-        counts = {method: sum(len(there(runs)) == len(runs) for runs in grouped(own, "learning_rate").values())
+        counts = {method: sum(len(updates_to_target(runs)) == len(runs)
+                              for runs in grouped(own, "learning_rate").values())
                   for method, own in grouped(chosen(optimizers, palindrome_length=T), "method").items()}
         return ", ".join(f"{method} {count}" for method, count in counts.items())
 
@@ -322,7 +323,7 @@ def inside_numbers(traces, directions, states, seeds, zero, chrono):
     def at_high_rate(rows, method):
         """How many seeds learn at each length: "3 and 2"."""
         own = chosen(rows, method=method, learning_rate=high)
-        return listing(len(there(runs)) for runs in grouped(own, "palindrome_length").values())
+        return listing(len(updates_to_target(runs)) for runs in grouped(own, "palindrome_length").values())
 
     last, high = max(row["step"] for row in traces), max(row["learning_rate"] for row in traces)
     high_last = max(row["step"] for row in chosen(traces, learning_rate=high))

@@ -128,7 +128,7 @@ def prepare(world, draw=False):
     download.URL, tempfile.tempdir = "http://127.0.0.1:9/", str(temporary)
     sweep.run_cells = lambda cells, workers: [sweep.run_cell(cell) for cell in cells]
     benchmark.in_new_processes = lambda function, config, jobs, spins=0: [function(config, *job) for job in jobs]
-    quick = [studies.GRAPHS[0], studies.accuracies("lengths", "a sweep", SWEEP),
+    quick = [studies.GRAPHS[0], studies.sweep_study("lengths", "a sweep", SWEEP),
              studies.Study("gradients", {"gradients.csv": "gradients.csv"},
                            "part1.grads_over_time --seeds 0 --palindrome_length 5 --num_hidden 3")]
     reproduce.PRESETS["quick"] = reproduce.Preset(quick, Path("quick/work"), Path("quick/results"))

@@ -75,9 +75,9 @@ def optimizer_claims(r):
     def learned(method, rate=0.05):
         """How many seeds learn with zero biases, at each length."""
         rows = tables.chosen(r["rates_lstm.csv"], method=method, learning_rate=rate)
-        return [len(tables.there(runs)) for runs in grouped(rows, "palindrome_length").values()]
+        return [len(tables.updates_to_target(runs)) for runs in grouped(rows, "palindrome_length").values()]
 
-    intervals = {method: wilson(len(tables.there(runs)), len(runs))
+    intervals = {method: wilson(len(tables.updates_to_target(runs)), len(runs))
                  for method, runs in grouped(r["optimizers_seeds.csv"], "method").items()}
     moved, slope = ({optimizer: np.mean(values) for optimizer, values in traced(column, 10).items()}
                     for column in ("moved", "slope"))

@@ -32,7 +32,7 @@ from report import reproduce, studies
 tiny = "--num_hidden 6 --batch_size 4 --eval_size 20 --train_steps 7 --eval_every 3 --seed 3 --device cpu".split()
 sweeping = "--model_type RNN --palindrome_lengths 4 --train_steps 2 --eval_every 2 --seeds 0".split()
 reproduce.PRESETS["quick"] = reproduce.Preset(
-    [studies.GRAPHS[0], studies.accuracies("lengths", "a sweep", " ".join(sweeping))],
+    [studies.GRAPHS[0], studies.sweep_study("lengths", "a sweep", " ".join(sweeping))],
     Path("quick/work"), Path("quick/results"))
 text = "--seq_length 5 --lstm_num_hidden 6 --train_steps 2 --output text".split()
 if __name__ == "__main__":  # the workers of the sweep import this file too

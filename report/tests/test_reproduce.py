@@ -27,7 +27,7 @@ def quick(tmp_path, monkeypatch):
     """A quick preset of tiny studies, in a folder of the test's."""
     preset = reproduce.Preset([
         studies.GRAPHS[0],
-        studies.accuracies("lengths", "a sweep", f"{TINY} 1"),
+        studies.sweep_study("lengths", "a sweep", f"{TINY} 1"),
         studies.Study("gradients", {"gradients.csv": "gradients.csv"},
                       "part1.grads_over_time --seeds 0 --palindrome_length 8 --num_hidden 4"),
         studies.text("text", "a text", "--train_steps 3 --batch_size 4 --seq_length 5 --lstm_num_hidden 4 "
