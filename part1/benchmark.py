@@ -113,9 +113,9 @@ def take_turns(functions, repeats):
 
 
 def summary(name, values, unit=""):
-    """Three columns of a table: the median of `values` and its quartiles."""
-    median, low, high = (f"{value:.4g}" for value in np.percentile(values, (50, 25, 75)))
-    return {f"{name}{unit}": median, f"{name}_q1": low, f"{name}_q3": high}
+    """Three columns of a table: the median of `values` and its quartiles; empty where `values` is None."""
+    quartiles = [None] * 3 if values is None else [f"{value:.4g}" for value in np.percentile(values, (50, 25, 75))]
+    return dict(zip((f"{name}{unit}", f"{name}_q1", f"{name}_q3"), quartiles))
 
 
 def measure_times(config, threads, model_type, length):
@@ -125,12 +125,11 @@ def measure_times(config, threads, model_type, length):
     names = [name for name in drawing.CONTESTANTS if takes_part(name, model_type)]
     seconds = take_turns({name: make_update(config, name, model_type, length) for name in names}, config.repeats)
     row = {"model_type": model_type, "threads": threads, "GOMP_SPINCOUNT": os.environ["GOMP_SPINCOUNT"], "T": length}
-    for name in names:
-        row |= summary(name, 1000 * seconds[name], "_ms")
+    for name in drawing.CONTESTANTS:
+        row |= summary(name, 1000 * seconds[name] if name in names else None, "_ms")
     for ratio in RATIOS:
         over, under = ratio.split("/")
-        if {over, under} <= set(names):
-            row |= summary(ratio, seconds[over] / seconds[under])
+        row |= summary(ratio, seconds[over] / seconds[under] if {over, under} <= set(names) else None)
     return row
 
 
@@ -190,8 +189,6 @@ def main(config):
               + in_new_processes(measure_times, config, several, spins=300_000)}
     for title, rows in tables.items():
         if rows:
-            columns = dict.fromkeys(name for row in rows for name in row)  # not all networks have all
-            rows = [columns | row for row in rows]
             files.write_csv(config.output / f"{title}.csv", rows)
             names = [name for name in rows[0] if not name.endswith(("_q1", "_q3"))]
             for line in [dict(zip(names, names)), *rows]:

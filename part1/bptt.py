@@ -1,15 +1,16 @@
 """Backpropagation through time by hand: the derivative of each network of Part 1, one line per equation (Question 1.1).
 
-What a network computes is defined by `step` in `vanilla_rnn.py`, `lstm.py` and `peep_lstm.py`; `--backward autograd` runs
-that. By default the same equations run from here, tested equal and 1.4 to 2.7 times as fast: with the gates stacked in one
-matrix, a step takes one product where autograd takes two per gate. For the loss L of the last step and each gate *,
+What a network computes is defined by `step` in `vanilla_rnn.py`, `lstm.py` and `peep_lstm.py`; `--backward autograd`
+runs that. By default the same equations run from here, tested equal and faster (`part1.benchmark` says by how much):
+with the gates stacked in one matrix, a step takes one product where autograd takes two per gate. For the loss L of the
+last step and each gate *,
 
     a_*(t)     = W_*h h(t-1) + W_*x x(t) + b_*      what the gate's nonlinearity is applied to
     delta_*(t) = dL/da_*(t)
     dL/dW_*h   = sum_t delta_*(t) h(t-1)^T,   dL/dW_*x = sum_t delta_*(t) x(t)^T,   dL/db_* = sum_t delta_*(t)
 
-In the code dh and dc are dL/dh(t) and dL/dc(t) along every path. The batch is the last dimension of every matrix, so that
-a gate is n rows of W = [W_*h W_*x b_*], (gates n, n + d + 1), and of a = W [h(t-1); x(t); 1].
+In the code dh and dc are dL/dh(t) and dL/dc(t) along every path. The batch is the last dimension of every matrix, so
+that a gate is n rows of W = [W_*h W_*x b_*], (gates n, n + d + 1), and of a = W [h(t-1); x(t); 1].
 """
 import torch
 from torch.autograd.function import once_differentiable

@@ -1,4 +1,4 @@
-"""The toy data of Part 1: decimal palindromes (2019 edition), and the binary palindromes, Baum-Sweet sequences and random
+"""The data of Part 1: decimal palindromes (2019 edition), and the binary palindromes, Baum-Sweet sequences and random
 combinations of the 2020 edition.
 
 A network reads all symbols of a sequence and has to name its label; that of a palindrome is the digit that would come

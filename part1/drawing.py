@@ -20,6 +20,13 @@ def chance_lines(axes, chances):
         axes.axhline(chance, color=style.GREY, linestyle="--", linewidth=1, label="_chance" if k else "chance")
 
 
+def legend(figure, panels, where="outside lower center", *, ncols):
+    """A legend of the lines in all `panels`, an array, each label once, in at most `ncols` columns of a row."""
+    lines = {label: line for axes in panels.flat for line, label in zip(*axes.get_legend_handles_labels())}
+    rows = -(-len(lines) // ncols)
+    figure.legend(lines.values(), lines, loc=where, ncols=-(-len(lines) // rows), fontsize=7)
+
+
 def lengths(results, chances, path, sources=()):
     """Draw accuracy against palindrome length: mean and standard deviation over seeds, each seed, chance."""
     figure, axes = plt.subplots()
@@ -116,9 +123,7 @@ def learning_curves(curves, chances, path, sources=(), entropies=()):
             upper.set(xlabel="update", xscale="log")
     panels[0, 0].set(ylabel="accuracy")
     panels[1, 0].set(ylabel="cross-entropy (nats)")
-    lines = {line.get_label(): line for axes in panels[:, 0] for line in axes.get_lines()
-             if not line.get_label().startswith("_")}
-    figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=5, fontsize=7)
+    legend(figure, panels[:, :1], ncols=5 if len(colors) < 4 else 3)
     return style.save(figure, path, sources)
 
 
@@ -132,17 +137,18 @@ def gradients(studies, path, sources=(), height=2.25):
     for axes, (title, rows) in zip(panels[0], studies.items()):
         for (model, digits, state), curve in files.grouped(rows, "model_type", "input", "state").items():
             t, norm, factor = (np.array([row[name] for row in curve], dtype=float) for name in ("t", "norm", "factor"))
-            color, line = colors[model], ":" if digits == "raw" else {"h": "-", "c": "--"}[state]
+            color = colors[model]
+            line = (":" if state == "h" else "-.") if digits == "raw" else "-" if state == "h" else "--"
             axes.plot(t, norm, color=color, linestyle=line, linewidth=0.9 if digits == "raw" else 1.4,
                       label=f"{style.model_name(model)}, ${state}^{{(t)}}$"
                       + (", raw digits" if digits == "raw" else ""))
             axes.fill_between(t, norm / factor, norm * factor, color=color, alpha=0.15, linewidth=0)
         axes.set(title=title, xlabel="time step $t$", yscale="log")
     lowest = max(1e-33, min(float(row["norm"]) for rows in studies.values() for row in rows) / 100)
-    panels[0, 0].set(ylabel="gradient norm", ylim=(lowest, 10),
-                     yticks=[tick for tick in (1e-30, 1e-20, 1e-10, 1) if tick > lowest])
-    lines = {line.get_label(): line for axes in panels[0] for line in axes.get_lines()}
-    figure.legend(handles=list(lines.values()), loc="outside lower center", ncols=4, fontsize=7)
+    panels[0, 0].set(ylabel="gradient norm", ylim=(lowest, 10))
+    if lowest < 1e-12:
+        panels[0, 0].set_yticks([tick for tick in (1e-30, 1e-20, 1e-10, 1) if tick > lowest])
+    legend(figure, panels, ncols=3)
     return style.save(figure, path, sources)
 
 
@@ -171,9 +177,9 @@ def speed(rows, path, sources=()):
                 median, low, high = ([row[name + part] for row in curve] for part in ("_ms", "_q1", "_q3"))
                 axes.plot(T, median, line, markersize=3, color=color, label=label)
                 axes.fill_between(T, low, high, color=color, alpha=0.2, linewidth=0)
-        axes.set(title=f"{model}, {count} {'thread' if count == 1 else 'threads'}", xscale="log", yscale="log", xticks=T,
-                 xticklabels=T, xlabel="palindrome length $T$", ylabel="time per update (ms)")
+        axes.set(title=f"{model}, {count} {'thread' if count == 1 else 'threads'}", xscale="log", yscale="log",
+                 xticks=T, xticklabels=T, xlabel="palindrome length $T$", ylabel="time per update (ms)")
         axes.minorticks_off()
         axes.label_outer()
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=7)
+    legend(figure, panels, "outside upper center", ncols=3)
     return style.save(figure, path, sources)

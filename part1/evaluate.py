@@ -47,13 +47,14 @@ def main(config):
     table, rows = config.output / "beyond.csv", []
     files.refuse_foreign(table, ["model_type", "trained_at", "T"])
     style.targets(config.output / "beyond")
-    for flags, model in grads_over_time.trained(config.checkpoint, curve):
-        if flags.dataset != "palindrome":
-            raise InputError("only decimal palindromes can be read at other lengths: give networks of those")
+    networks = grads_over_time.trained(config.checkpoint, curve)
+    if any(flags.dataset != "palindrome" for flags, _ in networks):
+        raise InputError("only decimal palindromes can be read at other lengths: give networks of those")
+    config.output.mkdir(parents=True, exist_ok=True)
+    for flags, model in networks:
         for row in accuracies(flags, model, config.palindrome_lengths, config.eval_size):
             print("  ".join(f"{name} {value}" for name, value in row.items() if value is not None), flush=True)
             rows.append(row)
-    config.output.mkdir(parents=True, exist_ok=True)
     files.write_csv(table, rows)
     print(f"figure: {files.display(drawing.beyond(files.read_csv(table), config.output / 'beyond', [table]))}")
 

@@ -141,10 +141,10 @@ class Appended:
         self.size += len(content)
         self.sha256.update(content)
 
-    def drop_line(self):
-        """Leave out the last line. The file itself changes with `cut`."""
-        content = self.path.read_bytes()[:self.size]
-        self._set(content[:content.rstrip(b"\n").rfind(b"\n") + 1])
+    def drop_row(self):
+        """Leave out the last row of a CSV table, with the only one its header, too. The file changes with `cut`."""
+        header, *rows, _ = self.path.read_bytes()[:self.size].splitlines(keepends=True)
+        self._set(header + b"".join(rows) if rows else b"")
 
     def sync(self, cut=False):
         """See that the file is on the disk, with `cut` without what this run did not append; returns `state()`.

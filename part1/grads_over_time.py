@@ -5,7 +5,7 @@
 
 The loss of the last step is sent back through time, and the norm of dL/dh(t), the message between time steps, is
 recorded for each t. The peephole LSTM passes on only c(t), so dL/dc(t) is drawn for it and, beside it, for the LSTM.
-Writes `gradients.csv` (a row for each network, input, seed and t) and a figure into `--output`.
+Writes `gradients.csv` (a row for each network, input, state and t: means over seeds) and a figure into `--output`.
 """
 import sys
 from argparse import Namespace
@@ -85,7 +85,7 @@ def measure(networks, batch_size=128, device="cpu"):
 
     `networks` are pairs (flags of `part1.train`, network), as from `untrained` and `trained`; `batch_size`
     palindromes for each, over which the norms are averaged; `device` must have float64. `norm` is the geometric mean,
-    as norms span orders of magnitude, `factor` the geometric standard deviation.
+    as norms span orders of magnitude, `factor` the geometric standard deviation. Norms below 1e-300 count as that.
     """
     logs = {}
     for flags, model in networks:
@@ -132,8 +132,8 @@ def main(config):
     networks = trained(config.checkpoint, curve) if config.checkpoint else untrained(
         config.palindrome_length, config.num_hidden, config.seeds, config.init, config.forget_bias,
         config.model_type)
-    rows = measure(networks, config.batch_size, device)
     config.output.mkdir(parents=True, exist_ok=True)
+    rows = measure(networks, config.batch_size, device)
     files.write_csv(table, rows)
     print(f"{'network':10}{'digits':9}{'state':7}{'first step':>12}{'last step':>12}")
     for (model_type, digits, state), own in files.grouped(rows, "model_type", "input", "state").items():

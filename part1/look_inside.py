@@ -82,7 +82,10 @@ def readable(model, data, seed):
 
 
 def trace(flags, updates):
-    """Yield rows of `traces.csv`: the network of `flags` before its training, and after updates 1 to 10, 20, 30 …"""
+    """Yield rows of `traces.csv`: the network of `flags` before its training, and after updates 1 to 10, 20, 30 …
+
+    Ends where the training diverges, as `part1.train` does.
+    """
     torch.manual_seed(flags.seed)
     model = train.make_model(flags)
     optimizer = train.make_optimizer(flags, model.parameters())
@@ -99,7 +102,9 @@ def trace(flags, updates):
         loss = cross_entropy(model(digits), labels)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), flags.max_norm)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), flags.max_norm)
+        if not (loss.isfinite() and norm.isfinite()):
+            return
         optimizer.step()
 
 
@@ -147,7 +152,7 @@ def parse_args(argv=None):
     parser = cli.Parser("part1.look_inside", "Measure what the optimizer, the Jacobians and the gates do.")
     add = parser.add_argument
     add("--palindrome_length", type=cli.number(int, at_least=3), default=100, metavar="T",
-        help="palindrome length for the Jacobians")
+        help="palindrome length for the Jacobians, the states and the traces at a high rate")
     add("--trace_length", type=cli.number(int, at_least=2), default=30, metavar="T",
         help="palindrome length for the traces at the usual rate")
     add("--updates", type=cli.number(int, at_least=0), default=300, help="updates of those traces (0: none)")
@@ -186,8 +191,9 @@ def main(config):
     for name in tables:
         files.refuse_foreign(config.output / f"{name}.csv", ["model_type", "start", "seed"])
     if config.checkpoint:
-        networks = (("trained", *pair) for pair in grads_over_time.trained(config.checkpoint))
-    else:
+        networks = [("trained", *pair) for pair in grads_over_time.trained(config.checkpoint)]
+    config.output.mkdir(parents=True, exist_ok=True)
+    if not config.checkpoint:
         networks = untrained(config.palindrome_length, config.seeds)
         for about, flags, updates in traced(config):
             if updates:
@@ -203,7 +209,6 @@ def main(config):
         tables["directions"] += [about | row for row in directions(model, x[:1], max(1, flags.input_length // 10))]
         tables["states"].append({**about, **dict.fromkeys(("i_first", "i_later", "f_first", "f_later")),
                                  **kept_and_gates(model, x), "readable": can_read})
-    config.output.mkdir(parents=True, exist_ok=True)
     for name, rows in tables.items():
         if rows:
             files.write_csv(config.output / f"{name}.csv", [

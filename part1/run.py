@@ -118,6 +118,17 @@ def refuse_used(folder):
             raise InputError(f"{folder} already holds a run's {name}: go on with --resume or choose another --output")
 
 
+def fresh_folder(script):
+    """Make a folder under runs/, named after the script and the time, that no other run has; returns its path."""
+    name = f"{script}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for suffix in ("", *(f"-{k}" for k in range(2, 10_000))):
+        folder = files.ROOT / "runs" / f"{name}{suffix}"
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            break
+    return folder
+
+
 @contextlib.contextmanager
 def open_run(script, config, parts, every, extra=None, quiet=False):
     """Open the folder of a run, yield the `Run` to train with, and after a failure say how to go on.
@@ -129,7 +140,7 @@ def open_run(script, config, parts, every, extra=None, quiet=False):
         extra: plain data about the run that must be the same when it goes on (Part 2: the book and its vocabulary).
         quiet: print nothing (a sweep shows its own progress).
     """
-    folder = config.output or files.ROOT / "runs" / f"{script}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    folder = config.output or fresh_folder(script)
     files.make_folder(folder)
     with files.locked(folder), cli.deferred_signals() as received:
         if not config.resume:
@@ -163,7 +174,7 @@ class Run:
         grown = self.rows and not due(self.rows[-1]["step"], config, *every)
         if grown:  # the last row ended a shorter run, and a longer one has none there
             self.rows.pop()
-            self.metrics.drop_line()
+            self.metrics.drop_row()
         if grown or not config.resume:  # a new run too: there is something to go on from at any moment
             self.save(self.step)
         for log in (self.metrics, self.samples):
@@ -222,5 +233,8 @@ class Run:
         self.step = step
 
     def how_to_go_on(self):
+        script = f"-m {self.script}"
+        if files.display(files.ROOT) != ".":  # elsewhere the script runs as a file
+            script = shlex.quote(files.display(files.ROOT / f"{self.script.replace('.', '/')}.py"))
         folder = shlex.quote(files.display(self.folder))
-        return f"saved up to update {self.step}; go on with: python -m {self.script} --output {folder} --resume"
+        return f"saved up to update {self.step}; go on with: python {script} --output {folder} --resume"

@@ -138,7 +138,7 @@ class Cell:
         return style.fingerprint([path] if path.exists() else [])
 
     def record(self, diverged=None):
-        """The content of its `result.json`; `diverged` says why the training found no result: its accuracy is then 0."""
+        """The content of its `result.json`; `diverged` says why the training failed: its accuracy is then 0."""
         rows, content = self.metrics(), {"settings": self.recorded(), "metrics": self.fingerprint()}
         if not diverged:
             return content | {"result": train.summary(rows, self.settings["target_accuracy"])}
@@ -338,7 +338,7 @@ def draw(config, results, curves):
 
 def main(config):
     if config.list_cells:
-        defaults = vars(train.parse_args([]))
+        defaults = vars(train.make_parser().parse_args([]))
         for k, cell in enumerate(config.cells):
             flags = " ".join(f"--{name}" if value is True else f"--{name} {value}"
                              for name, value in cell.settings.items() if value != defaults[name])

@@ -81,7 +81,7 @@ def random_numbers(seed, first, length):
 def read(model, prompt):
     """Read a prompt, int64 (characters,), once, piece by piece, as the one-hot characters of a long one fill gigabytes.
 
-    Returns the logits of the character after it, (1, vocabulary), and the network's state, a pair of (layers, 1, hidden).
+    Returns the logits of the character after it, (1, vocabulary), and the state, a pair of (layers, 1, hidden).
     """
     state = None
     for piece in prompt.to(next(model.parameters()).device).unsqueeze(0).split(500, dim=1):

@@ -94,7 +94,7 @@ def parse_args(argv=None):
         help="share of the text, at its end, to hold out and evaluate on")
     run.add_flags(parser, train_steps=1_000_000)
     add("--preset", choices=PRESETS, default="course",
-        help="defaults of the other flags: the course's, or those of our best model, which trains for an hour on a book")
+        help="defaults of the other flags: the course's, or our best model's, which trains for an hour on a book")
     config = parser.parse_typed(argv)
     for name, value in PRESETS[config.preset].items():
         if name not in config.typed:

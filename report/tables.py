@@ -467,8 +467,8 @@ def temperatures_table(text):
 
 def samples_table(text):
     """All samples of the three stages and of each temperature."""
-    return samples([(number(stage["update"]), [sample[:LINE] for sample in stage["samples"]]) for stage in text["stages"]]
-                   + temperatures(text, None))
+    stages = [(number(stage["update"]), [sample[:LINE] for sample in stage["samples"]]) for stage in text["stages"]]
+    return samples(stages + temperatures(text, None))
 
 
 def sentences_table(*models):

@@ -34,6 +34,13 @@ def test_a_small_run_writes_tables_and_figure(tmp_path, call, benchmark_here):
     assert (folder / "benchmark.png").stat().st_size > 5000 and (folder / "benchmark.pdf").exists()
 
 
+def test_other_networks_may_follow_in_the_same_folder(tmp_path, call, benchmark_here, no_rendering):
+    flags = ["--palindrome_lengths", 4, "--threads", 1, "--memory_lengths", "--output", tmp_path]
+    for model in ("GRU", "PeepLSTM"):  # one has no derivatives of ours, the other no namesake in torch
+        assert call(benchmark, *SMALL, "--model_type", model, *flags)[::2] == (0, "")
+        assert [row["model_type"] for row in files.read_csv(tmp_path / "benchmark.csv")] == [model]
+
+
 @pytest.mark.parametrize("argv", [
     ["--palindrome_lengths", "1"], ["--model_type", "GPT"], ["--repeats", "0"], ["--threads", "0"]])
 def test_wrong_flags_end_in_one_line(argv, refused):

@@ -116,12 +116,21 @@ def test_what_was_appended_goes_on_and_the_rest_is_cut(appended):
         assert appended.path.read_bytes() == whole
 
 
-def test_a_dropped_line_is_gone_after_the_cut(appended):
-    appended.drop_line()
-    assert files.Appended(appended.path, appended.sync()).size == 4  # a checkpoint may be saved before the cut …
-    assert appended.path.read_bytes() == "one\ntwo: ↵\n".encode()
-    assert files.Appended(appended.path, appended.sync(cut=True)).size == 4  # … and is right after it too
-    assert appended.path.read_bytes() == b"one\n"
+def test_a_dropped_row_is_gone_after_the_cut(appended):
+    appended.append("three\n")
+    whole, rest = appended.path.read_bytes(), "one\ntwo: ↵\n".encode()
+    appended.drop_row()
+    assert files.Appended(appended.path, appended.sync()).size == len(rest)  # a checkpoint may be saved before the cut …
+    assert appended.path.read_bytes() == whole
+    assert files.Appended(appended.path, appended.sync(cut=True)).size == len(rest)  # … and is right after it too
+    assert appended.path.read_bytes() == rest
+
+
+def test_with_its_only_row_a_table_loses_its_header(appended):
+    appended.drop_row()
+    assert appended.size == 0
+    files.Appended(appended.path, appended.sync()).append("one\nthree\n")
+    assert appended.path.read_bytes() == b"one\nthree\n"
 
 
 def test_any_change_of_what_was_appended_is_refused(appended):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from part1 import files, grads_over_time, look_inside, run, train
+from part1 import drawing, files, grads_over_time, look_inside, run, style, train
 from part1.dataset import PalindromeDataset
 from part1.tests.test_networks import randomized
 
@@ -145,3 +145,30 @@ def test_wrong_flags_are_one_line(flags, hint, tmp_path, refused, monkeypatch):
 def test_a_device_without_float64_is_refused(refused, monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert "float64" in refused(grads_over_time, *TINY, "--device", "mps")
+
+
+@pytest.mark.parametrize("draw", [
+    lambda path: drawing.gradients({"": [
+        {"model_type": model, "input": digits, "state": state, "t": t, "norm": 0.5**t, "factor": 1.0}
+        for model in ("RNN", "LSTM", "PeepLSTM") for digits in ("raw", "one-hot") for state in "hc" for t in (1, 2)]}, path),
+    lambda path: drawing.learning_curves([
+        {"model_type": model, "palindrome_length": L, "seed": 0, "step": step, "accuracy": 0.5, "eval_loss": 0.5}
+        for model in ("LSTM", "PeepLSTM", "TanhPeepLSTM", "RecurrentPeepLSTM", "OutputPeepLSTM") for L in (10, 20)
+        for step in (1, 2)], {10: 0.5, 20: 0.5}, path),
+    lambda path: drawing.speed([
+        {"model_type": model, "threads": 1, "GOMP_SPINCOUNT": 1000, "T": T} | {
+            name + part: 1.0 if (name == "torch") == (model == "GRU") else None
+            for name in drawing.CONTESTANTS for part in ("_ms", "_q1", "_q3")}
+        for model in ("GRU", "LSTM") for T in (10, 20)], path)], ids=["gradients", "learning curves", "speed"])
+def test_a_legend_is_inside_the_figure_and_has_every_line_once(draw, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(style, "save", lambda figure, *args: figures.append(figure))
+    draw(tmp_path / "figure")
+    figure, = figures
+    figure.draw_without_rendering()
+    box, (legend,) = figure.bbox, figure.legends
+    assert box.x0 <= legend.get_window_extent().x0 and legend.get_window_extent().x1 <= box.x1
+    drawn = {line.get_label() for axes in figure.axes for line in axes.get_lines() if line.get_label()[0] != "_"}
+    assert sorted(text.get_text() for text in legend.get_texts()) == sorted(drawn)
+    looks = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in legend.get_lines()]
+    assert len(set(looks)) == len(looks)

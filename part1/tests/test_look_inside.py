@@ -46,6 +46,28 @@ def test_a_trace_follows_the_training(tmp_path):
     assert rows[3]["sigma_1"] == pytest.approx(torch.linalg.svdvals(trained)[0].item(), rel=1e-4)
 
 
+def test_a_trace_ends_where_the_training_diverges(tmp_path):
+    flags = look_inside.flags_of("RNN", 5, 1, num_hidden=6, batch_size=8, train_steps=9, eval_every=1, eval_size=10,
+                                 optimizer="sgd", learning_rate=1e38)
+    rows = list(look_inside.trace(flags, 9))
+    flags.output = tmp_path
+    with pytest.raises(run.Diverged):
+        train.train(flags, quiet=True)
+    last = run.load_checkpoint(tmp_path / "checkpoint.pt", train.SCRIPT)["step"]
+    assert [row["step"] for row in rows] == list(range(last + 1)) and last < 9
+
+
+@pytest.mark.parametrize("script, work", [(look_inside, "trace"), (evaluate, "accuracies"), (grads_over_time, "measure")])
+def test_an_impossible_output_is_refused_before_the_work(script, work, tmp_path, refused, monkeypatch):
+    train.train(train.parse_args(["--train_steps", "1", "--input_length", "3", "--eval_size", "9", "--output",
+                                  str(tmp_path / "run")]), quiet=True)
+    (tmp_path / "file").write_text("mine")
+    flags = ["--checkpoint", tmp_path / "run" / "checkpoint.pt"] if script is evaluate else ["--palindrome_length", 5]
+    monkeypatch.setattr(script, work, lambda *args: pytest.fail("it has begun"))
+    assert str(tmp_path / "file") in refused(script, *flags, "--output", tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_latched_units_keep_their_sign_and_naive_ones_do_not():
     data = PalindromeDataset(30)
     for model in ("RNN", "LSTM"):

@@ -8,6 +8,7 @@ import pickle
 import random
 import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -326,6 +327,24 @@ def test_a_stopped_run_saves_and_says_how_to_go_on(signum, tmp_path, start):
     assert status == 128 + signum and all(line.startswith("update ") for line in progress)
     assert last == (f"stopped: saved up to update {loads(folder)[0]['step']}; go on with: python -m part1.train "
                     f"--output '{files.display(folder)}' --resume")
+
+
+def test_from_another_folder_it_goes_on_as_a_file(tmp_path, call, monkeypatch):
+    monkeypatch.setattr(run.Run, "stop_signal", lambda current: signal.SIGINT)
+    monkeypatch.chdir(tmp_path)
+    status, _, err = call(train, *TINY, "--output", "run")
+    assert (status, err.count("go on with: python ")) == (130, 1)
+    command = shlex.split(err.partition("go on with: ")[2])
+    done = subprocess.run([sys.executable, *command[1:]], capture_output=True, text=True)
+    assert done.returncode == 0 and "after 6 updates" in done.stdout, done.stderr
+
+
+def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    monkeypatch.setattr(run.time, "strftime", lambda form: "now")
+    names = [run.fresh_folder("part1.train").name for _ in range(3)]
+    assert names == ["part1.train-now", "part1.train-now-2", "part1.train-now-3"] and all(
+        (tmp_path / "runs" / name).is_dir() for name in names)
 
 
 def test_a_second_sigterm_changes_nothing_and_a_second_ctrl_c_does_not_wait(tmp_path, start):

@@ -100,6 +100,12 @@ def test_a_listed_cell_is_one_run_of_the_train_script(swept, tmp_path, call, no_
     assert_bit_identical(tmp_path / "run", swept / "cells" / CELLS[7])
 
 
+def test_the_list_says_a_number_of_classes_that_only_another_dataset_has_by_default(tmp_path, call):
+    flags = ["--preset", "2020D", "--num_classes", 10, "--seeds", 5, "--list_cells", "--output", tmp_path / "new"]
+    for line in call(sweep, *flags)[1].splitlines():
+        assert train.parse_args(line.split()[2:]).num_classes == 10
+
+
 def test_one_cell_runs_as_in_a_job_array(swept, tmp_path, call, no_runs, no_rendering):
     assert call(sweep, *GRID, "--cell", 5, "--output", tmp_path) == (0, "", "")
     cell = tmp_path / "cells" / CELLS[5]
