@@ -113,7 +113,7 @@ def begin(script, config):
 
 def refuse_used(folder):
     """Raise `InputError` for a folder that a new run would write over."""
-    for name in ("checkpoint.pt", "config.json", *LOGS):
+    for name in ("checkpoint.pt", "best.pt", "config.json", *LOGS):
         if (folder / name).exists():
             raise InputError(f"{folder} already holds a run's {name}: go on with --resume or choose another --output")
 

@@ -6,7 +6,9 @@ of the result files they were drawn from, and nothing that changes from day to d
 import hashlib
 import io
 import itertools
+import logging
 import os
+import warnings
 from pathlib import Path
 
 # No script here needs a display, or a notebook's backend; and what the user's settings say must not change a figure.
@@ -19,6 +21,8 @@ from part1.cli import InputError
 
 matplotlib.use("Agg")
 matplotlib.rcdefaults()  # a file matplotlibrc in the current folder comes before MATPLOTLIBRC
+
+logging.getLogger("fontTools").setLevel(logging.ERROR)  # which embeds some fonts in a PDF, and warns of their dates
 
 WIDTH = 5.5  # inches: the text width of the report's page
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
@@ -78,7 +82,9 @@ def save(figure, path, sources=()):
     content = {}
     for target, metadata in zip(both, ({"CreationDate": None, "Keywords": mark}, {"Keywords": mark})):
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=target.suffix[1:], metadata=metadata)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # a box is drawn in the place of the character
+            figure.savefig(buffer, format=target.suffix[1:], metadata=metadata)
         content[target] = buffer.getvalue()
     plt.close(figure)
     both[0].parent.mkdir(parents=True, exist_ok=True)

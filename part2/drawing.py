@@ -50,9 +50,11 @@ def measures(samples, context, path, sources=()):
     for (model, rows), color in zip(samples.items(), (style.BLUE, style.VERMILION)):
         for panel, name in zip(axes.flat, names):
             own = [row for row in rows if row["measure"] == name]
-            x, mean, low, high, largest = np.array([[taus.index(row["temperature"]), *(
-                row[column] for column in ("mean", "low", "high", "largest"))]
-                for row in own if row["source"] == "samples"]).T
+            points = [[taus.index(row["temperature"]), *(row[column] for column in ("mean", "low", "high", "largest"))]
+                      for row in own if row["source"] == "samples"]
+            if not points:  # samples without a single word
+                continue
+            x, mean, low, high, largest = np.array(points).T
             panel.errorbar(x, mean, [mean - low, high - mean], marker="o", markersize=2.5, color=color, label=model)
             if name == "longest copy":
                 panel.plot(x, largest, "x", color=color, markersize=3.5)

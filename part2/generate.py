@@ -195,7 +195,7 @@ def parse_args(argv=None):
 
 
 def main(config):
-    cli.refuse_oversize(max(config.num_samples * config.length, 100 * (config.beam_size or 0)))
+    cli.refuse_oversize(max(max(config.num_samples, 2 * ROWS) * config.length, 100 * (config.beam_size or 0)))
     model, vocabulary = load(config.checkpoint, run.choose_device(config.device))
     if config.beam_size:
         for text, score in beam_search(model, vocabulary, config.length, config.gen_input, config.beam_size):

@@ -44,7 +44,7 @@ def probabilities(train, held_out, vocabulary_size, longest):
         distinct, first, gram = np.unique(codes, return_index=True, return_inverse=True)
         whole = seen & (context >= 0)
         count = np.bincount(gram[whole], minlength=len(distinct))
-        size = context.max() + 1
+        size = max(context.max() + 1, 1)
         total = np.bincount(context[whole], minlength=size)  # of each context: how often it was seen,
         followers = np.bincount(context[first[count > 0]], minlength=size)  # and by how many different characters
         here = context[~seen]

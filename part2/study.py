@@ -7,6 +7,7 @@ Trains with `part2.train_text` (which gets the flags that this script does not k
 `--output` holds, then lets the network write, with the weights of its lowest held-out loss if there is held-out text.
 Results, in `--output`: `text.json`, `curves.csv`, `curves.pdf` / `.png`.
 """
+import math
 import re
 import sys
 from argparse import Namespace
@@ -88,7 +89,7 @@ def study(output, prompts, settings, quiet=False):
     that are not at their defaults. Writes `text.json` and `curves.csv`, and returns the content of `text.json`.
     Raises as `train_text.train` does; `InputError` also for an unusable prompt.
     """
-    files.refuse_foreign(output / "curves.csv", ["step", "loss", "accuracy", "eval_loss"])
+    files.refuse_foreign(output / "curves.csv", ["step", "loss", "accuracy", "eval_loss", "eval_accuracy"])
     old = output / "text.json"
     if old.exists() and "text_sha256" not in old.read_text(encoding="utf-8", errors="replace"):
         raise InputError(f"{files.display(old)} would be replaced, but was not made here: choose another --output")
@@ -97,7 +98,7 @@ def study(output, prompts, settings, quiet=False):
     checkpoint = folder / "checkpoint.pt"
     flags = vars(train_text.parse_args([])) | settings | {"typed": set(settings), "output": folder}
     config, _ = run.begin(train_text.SCRIPT, Namespace(**flags | {"resume": checkpoint.exists()}))
-    book, _ = train_text.read_book(config)
+    book, held_out = train_text.read_book(config)
     for prompt in prompts:  # an error before the training, not after it
         if not prompt:
             raise InputError("a prompt of --prompts is empty")
@@ -105,8 +106,15 @@ def study(output, prompts, settings, quiet=False):
     result = train_text.train(config, quiet)
     del result["folder"]
     saved = run.load_checkpoint(checkpoint, train_text.SCRIPT)
-    rows = files.read_csv(folder / "metrics.csv")
+    rows, best = files.read_csv(folder / "metrics.csv"), None
     model, vocabulary = load(folder / "best.pt" if config.eval_fraction else checkpoint)
+    if config.eval_fraction:
+        step = run.load_checkpoint(folder / "best.pt", train_text.SCRIPT)["step"]
+        best = next((row for row in rows if row["step"] == step), None)
+        if best is None:  # the end of a shorter run, which has grown and is not evaluated there
+            loss, accuracy = train_text.evaluate(model, held_out)
+            best = dict.fromkeys(rows[0]) | {"step": step, "eval_loss": loss, "eval_accuracy": accuracy,
+                                             "bits_per_character": loss / math.log(2)}
     samples = read_samples(folder / "samples.txt")
     # A run that has grown was not sampled at the thirds of its final length, but before.
     sampled = [max(update for update in samples if update <= stage) for stage in train_text.stages(config.train_steps)]
@@ -114,8 +122,7 @@ def study(output, prompts, settings, quiet=False):
                "text_sha256": saved["extra"]["sha256"], "characters": len(book.text),
                "vocabulary_size": vocabulary.vocab_size,
                "parameters": sum(parameter.numel() for parameter in model.parameters()), "result": result,
-               "best": min((row for row in rows if row["eval_loss"] is not None), key=lambda row: row["eval_loss"],
-                           default=None),
+               "best": best,
                "stages": [{"update": update, "samples": samples[update]} for update in sampled],
                **write(model, vocabulary, prompts, config.seed)}
     files.write_json(output / "text.json", content)

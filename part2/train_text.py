@@ -209,6 +209,7 @@ def train(config, quiet=False):
     config, device = parallel.begin(SCRIPT, config)
     text, held_out = read_book(config)
     held_out = held_out.to(device) if held_out is not None else None
+    cli.refuse_oversize(config.batch_size * config.seq_length * text.vocab_size)
     text.encode(config.gen_input)  # an unknown character is an error now, not when the first samples are due
     model = make_model(config, text.vocab_size, device)
     # AdamW without weight decay is Adam.
@@ -217,14 +218,13 @@ def train(config, quiet=False):
     kernels = config.precision == "fp32" or bf16_kernels(device)
     if not (kernels or quiet):
         print("this CPU has no units for bf16: it works, but many times slower than fp32")
-    open_summary = tensorboard(config, quiet)
-
     parts = {"model": model, "optimizer": optimizer, "training_data": training_data}
     if config.carry_state:
         if parallel.SIZE > 1:
             raise InputError("--carry_state is for a single process")
         parts["state"] = carried = zero_state(config, device)
         updates_per_pass = text.updates_per_pass(config.batch_size)
+    open_summary = tensorboard(config, quiet)
     every = [config.print_every, config.sample_every]
     with parallel.open_run(SCRIPT, config, parts, every, identity(text), quiet) as current, \
             open_summary(Path(config.summary_path) / current.folder.name, purge_step=current.step + 1) as summary:
@@ -279,7 +279,8 @@ def train(config, quiet=False):
 
 def main(config):
     result = train(config)
-    held_out = f", held-out {result['bits_per_character']:.3f} bits per character" if result["eval_loss"] else ""
+    bits = result["bits_per_character"]
+    held_out = "" if bits is None else f", held-out {bits:.3f} bits per character"
     print(f"loss {result['loss']:.4f}, accuracy {result['accuracy']:.4f}{held_out} after {result['steps']} updates; "
           f"run in {files.display(result['folder'])}")
 

@@ -73,22 +73,25 @@ def measure(N, config):
             print(f"{name} is not installed: left out", file=sys.stderr)
     distance, _ = breadth_first(graph, 0)  # a first call pays for fresh memory
     turns = [[seconds(search) for search in searches.values()] for _ in range(config.repeats)]
-    times = dict(zip((f"{name}_s" for name in searches), np.median(turns, axis=0).tolist()))
+    times = dict.fromkeys(f"{name}_s" for name in ("ours", *RIVALS)) | {
+        f"{name}_s": time for name, time in zip(searches, np.median(turns, axis=0).tolist())}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "edges.txt"
         np.savetxt(file, ends, fmt="%d")
         read = seconds(read_edge_list, file)
     edges = len(graph.indices) // 2
     return {"nodes": N, "edges": edges, "levels": int(distance.max()), "read_s": read,
-            "lists_s": seconds(compress, ends, range(N)), **times, "ours_ns_per_edge": times["ours_s"] / edges * 1e9}
+            "lists_s": seconds(compress, ends, range(N)), **times,
+            "ours_ns_per_edge": times["ours_s"] / max(edges, 1) * 1e9}
 
 
 def main(config):
-    files.refuse_foreign(config.output / "benchmark.csv", ["nodes", "edges"])
+    files.refuse_foreign(config.output / "benchmark.csv", ["nodes", "edges", "levels", "read_s"])
     config.output.mkdir(parents=True, exist_ok=True)
     rows = [measure(N, config) for N in config.nodes]
     for name in rows[0]:
-        print(f"{name:20}", *(f"{row[name]:12.6g}" for row in rows))
+        if rows[0][name] is not None:
+            print(f"{name:20}", *(f"{row[name]:12.6g}" for row in rows))
     files.write_csv(config.output / "benchmark.csv", rows)
     print(f"written: {files.display(config.output / 'benchmark.csv')}")
 

@@ -1,5 +1,6 @@
 """The figures' style: both files of a figure, their fingerprint, their bytes, and the band over seeds."""
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -67,6 +68,15 @@ def test_a_figure_is_a_pdf_and_a_png_that_carry_the_fingerprint(name, sources, t
 def test_a_dot_in_a_name_is_no_suffix(name, tmp_path):
     style.save(figure(), tmp_path / name)
     assert sorted(os.listdir(tmp_path)) == [f"{name}.pdf", f"{name}.png"]
+
+
+def test_saving_is_silent(tmp_path, caplog):
+    drawn, axes = style.plt.subplots()
+    axes.set(title="日本", ylabel=r"$\Vert W \Vert$")  # characters that the font lacks, one that another font has
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        style.save(drawn, tmp_path / "figure")
+    assert caplog.messages == []
 
 
 def test_the_same_results_give_the_same_bytes_and_others_do_not(sources, tmp_path, monkeypatch):

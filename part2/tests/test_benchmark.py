@@ -29,7 +29,8 @@ def test_the_benchmark_measures_everything(tmp_path, call, monkeypatch):
     small = ["--lstm_num_hidden", "4", "--batch_size", "3", "--seq_length", "4"]
     monkeypatch.setattr(train_text, "parse_args", lambda argv: official([*argv, *small]))
     monkeypatch.setattr(benchmark.subprocess, "run", train_apart)
-    status, out, err = call(benchmark, "--txt_file", book, "--updates", 20, "--repeats", 2, "--length", 5,
+    monkeypatch.chdir(tmp_path)
+    status, out, err = call(benchmark, "--txt_file", "book.txt", "--updates", 20, "--repeats", 2, "--length", 5,
                             "--processes", 2, "--output", tmp_path / "out")
     assert (status, err) == (0, "")
     rows = {row["comparison"]: row for row in files.read_csv(tmp_path / "out" / "benchmark.csv")}

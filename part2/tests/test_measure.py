@@ -8,7 +8,7 @@ import torch
 
 from part1 import files
 from part1.cli import InputError
-from part2 import measure
+from part2 import drawing, measure
 from part2.dataset import Vocabulary
 from part2.generate import beam_search, generate, load
 from part2.tests.conftest import BOOK
@@ -115,6 +115,14 @@ def test_samples_of_a_network_that_always_says_the_same(make):
     assert found["held-out text", None, "known words"] == {
         "source": "held-out text", "temperature": None, "measure": "known words", "texts": 1, "mean": 1, "low": 1,
         "high": 1, "largest": 1}
+
+
+def test_samples_without_a_word_are_drawn(make, tmp_path):
+    vocabulary = Vocabulary("".join(map(chr, range(0x2500, 0x2580))) + " a")  # a sample may begin with any of them
+    logits = torch.where(vocabulary.encode("".join(vocabulary.characters)) == vocabulary.encode("a"), -99.0, 0.0)
+    rows = list(measure.sample_rows(constant(make, logits), vocabulary, "a ── ", "a ─ " * 20, 3, 30, 0))
+    assert {row["source"] for row in rows if row["measure"] == "known words"} == {"held-out text"}
+    assert drawing.measures({"": rows}, {}, tmp_path / "figure").exists()
 
 
 FLAGS = ["--num_samples", 3, "--length", 60, "--positions", 9, "--prompts", 2, "--continuation", 20]

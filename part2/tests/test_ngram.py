@@ -43,6 +43,12 @@ def test_n_grams_agree_with_a_count_by_hand(size):
     np.testing.assert_allclose(found, by_dictionaries(TEXT[:size], TEXT[size:], vocabulary.vocab_size, 7), rtol=1e-12)
 
 
+def test_a_text_shorter_than_the_n_grams_costs_what_the_shorter_ones_say():
+    vocabulary = Vocabulary("abba")
+    found = ngram.probabilities(vocabulary.encode("ab").numpy(), vocabulary.encode("ba").numpy(), 2, 9)
+    np.testing.assert_allclose(found, by_dictionaries("ab", "ba", 2, 9), rtol=1e-12)
+
+
 @pytest.mark.parametrize("end", [" the", "zzz", "cat ", ""])
 def test_the_probabilities_of_all_characters_sum_to_one(end):
     vocabulary = Vocabulary(TEXT + "z")

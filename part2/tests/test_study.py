@@ -92,6 +92,17 @@ def test_a_study_goes_on_where_it_was_stopped_and_may_grow(book, tmp_path, monke
         assert content["result"]["steps"] == steps and [stage["update"] for stage in content["stages"]] == stages
 
 
+def test_the_best_of_a_study_that_has_grown_is_that_of_its_best_weights(book, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "write", lambda *_: {})
+    settings = SETTINGS | {"txt_file": str(book), "sample_every": 4, "eval_fraction": 0.2, "train_steps": 7}
+    before = study.study(tmp_path, PROMPTS, settings, quiet=True)["best"]
+    monkeypatch.setattr(train_text, "keep_best", lambda current: None)  # as if no later evaluation were better
+    after = study.study(tmp_path, PROMPTS, settings | {"train_steps": 9}, quiet=True)["best"]
+    assert [row["step"] for row in files.read_csv(tmp_path / "training" / "metrics.csv")][-2:] == [8, 9]
+    for name in ("step", "eval_loss", "eval_accuracy", "bits_per_character"):
+        assert after[name] == pytest.approx(before[name], rel=1e-5)
+
+
 @pytest.mark.parametrize("more, message", [
     (["--prompts", "The", "Zebra"], "has no 'Z'"), (["--prompts", "The", ""], "a prompt of --prompts is empty"),
     (["--resume"], "--resume is not for a study"), (["--train_steps", 0], "at least 1"),

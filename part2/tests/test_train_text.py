@@ -68,6 +68,12 @@ def test_wrong_flags_are_one_line_and_nothing_is_written(flags, message, book, t
 
 # The loop
 
+def test_best_weights_that_are_somebody_elses_stay(book, tmp_path, refused):
+    (tmp_path / "best.pt").write_text("mine")
+    assert "already holds a run's best.pt" in refused(train_text, "--txt_file", book, *TINY, "--output", tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("best.pt", "mine")]
+
+
 def test_the_loop_is_the_plain_one_on_the_text_that_is_not_held_out(trained, tmp_path):
     folder = trained("--dropout_keep_prob", 1, "--seed", 3, "--max_norm", 0.3)
     (tmp_path / "beginning.txt").write_text(BOOK[:-round(0.2 * len(BOOK))])  # all characters are there

@@ -21,6 +21,18 @@ def test_a_small_run_writes_its_table(tmp_path, capsys, monkeypatch):
     assert f"edges {row['edges']}" in " ".join(out.split())
 
 
+def test_a_table_beside_other_rivals_and_a_graph_without_edges_may_follow(tmp_path, monkeypatch):
+    for name in ("networkx", "scipy"):  # as if only the one were installed, then only the other
+        monkeypatch.setattr(benchmark, "RIVALS", {
+            rival: (lambda graph: lambda: None) if rival == name else lambda graph: __import__("not installed")
+            for rival in benchmark.RIVALS})
+        argv = ["--nodes", "2", "--edges_per_node", "1", "--seed", "4", "--repeats", "1", "--output", str(tmp_path)]
+        assert cli.main(benchmark.parse_args, benchmark.main, argv) == 0
+        row, = files.read_csv(tmp_path / "benchmark.csv")
+        assert row["edges"] == 0 and {rival: row[f"{rival}_s"] is not None for rival in benchmark.RIVALS} == {
+            rival: rival == name for rival in benchmark.RIVALS}
+
+
 @pytest.mark.parametrize("name", benchmark.RIVALS)
 def test_rivals_reach_the_same_nodes_in_as_many_hops(name):
     pytest.importorskip(name)
