@@ -129,7 +129,7 @@ def make_optimizer(config, parameters):
 def evaluate(model, digits, labels):
     """Mean cross-entropy (nats) and accuracy on a set of sequences, in chunks whose one-hot vectors fit in memory."""
     loss = correct = 0.0
-    size = max(1, min(1000, 10**8 // (digits[0].numel() * model.input_dim)))
+    size = max(1, min(1000, 10**7 // digits[0].numel()))
     for some_digits, some_labels in zip(digits.split(size), labels.split(size)):
         logits = model(some_digits)
         loss += cross_entropy(logits, some_labels, reduction="sum").item()

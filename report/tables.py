@@ -473,8 +473,8 @@ def samples_table(text):
 
 def sentences_table(*models):
     """How prompts go on, greedily and at tau = 2."""
-    return samples(("", [row["greedy"][:LINE], row["temperature 2"][:LINE]])
-                   for model in models for row in model["sentences"])
+    return samples(("" if k else escape(name), [row["greedy"][:LINE], row["temperature 2"][:LINE]])
+                   for name, model in zip(WRITERS.values(), models) for k, row in enumerate(model["sentences"]))
 
 
 def best_table(best):
