@@ -55,8 +55,8 @@ def parse_args(argv=None):
 def our_training(config, seed, *flags, processes=0):
     """Rows of metrics of `part2.train_text`, run here, or else in `processes` processes of one thread each."""
     with tempfile.TemporaryDirectory() as folder:
-        flags = ["--txt_file", str(config.txt_file.absolute()), "--device", config.device, "--train_steps", str(config.updates),
-                 "--seed", str(seed), "--output", folder, *flags]
+        flags = ["--txt_file", str(config.txt_file.absolute()), "--device", config.device, "--seed", str(seed),
+                 "--train_steps", str(config.updates), "--output", folder, *flags]
         if processes:
             torchrun = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
             launcher = torchrun if processes > 1 else []

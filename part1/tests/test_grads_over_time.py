@@ -150,7 +150,8 @@ def test_a_device_without_float64_is_refused(refused, monkeypatch):
 @pytest.mark.parametrize("draw", [
     lambda path: drawing.gradients({"": [
         {"model_type": model, "input": digits, "state": state, "t": t, "norm": 0.5**t, "factor": 1.0}
-        for model in ("RNN", "LSTM", "PeepLSTM") for digits in ("raw", "one-hot") for state in "hc" for t in (1, 2)]}, path),
+        for model in ("RNN", "LSTM", "PeepLSTM") for digits in ("raw", "one-hot") for state in "hc"
+        for t in (1, 2)]}, path),
     lambda path: drawing.learning_curves([
         {"model_type": model, "palindrome_length": L, "seed": 0, "step": step, "accuracy": 0.5, "eval_loss": 0.5}
         for model in ("LSTM", "PeepLSTM", "TanhPeepLSTM", "RecurrentPeepLSTM", "OutputPeepLSTM") for L in (10, 20)

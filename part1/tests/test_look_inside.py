@@ -57,7 +57,8 @@ def test_a_trace_ends_where_the_training_diverges(tmp_path):
     assert [row["step"] for row in rows] == list(range(last + 1)) and last < 9
 
 
-@pytest.mark.parametrize("script, work", [(look_inside, "trace"), (evaluate, "accuracies"), (grads_over_time, "measure")])
+@pytest.mark.parametrize("script, work", [
+    (look_inside, "trace"), (evaluate, "accuracies"), (grads_over_time, "measure")])
 def test_an_impossible_output_is_refused_before_the_work(script, work, tmp_path, refused, monkeypatch):
     train.train(train.parse_args(["--train_steps", "1", "--input_length", "3", "--eval_size", "9", "--output",
                                   str(tmp_path / "run")]), quiet=True)
