@@ -87,7 +87,7 @@ PRESETS = {
         GROUPS_2020 | {"dataset": "random_combinations", "num_hidden": 128, "batch_size": 128, "learning_rate": 1e-3,
                        "train_steps": 2000}, seeds=(5, 10, 20), curves=True),
     "2020D": Preset(
-        "binary palindromes with the 2020 edition's settings", {"LSTM": [10, 20], "PeepLSTM": [10]},
+        "binary palindromes with the 2020 edition's settings", dict.fromkeys(("LSTM", "PeepLSTM"), [10, 20]),
         GROUPS_2020 | {"dataset": "binary_palindrome"}, seeds=(5, 10, 20), curves=True),
 }
 

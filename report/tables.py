@@ -198,13 +198,25 @@ def curves_table(*results):
     return tabular("llrrrrr", ["task", "network", "$L$", "accuracy", "unsettled", "settled", "seeds"], *bodies)
 
 
-def unsettled_numbers(*curves):
-    """How long the peephole LSTM, the LSTM and what lies between are below `SOLVED` at L = 10."""
-    def early(model):
-        rows = chosen(sum(curves, []), model_type=model, palindrome_length=10)
-        return spread([unsettled(curve) for curve in grouped(rows, "seed").values()], 0)
+def rises(curve):
+    """The first update after which the accuracy is above 0.8: the plateau is left."""
+    return next(row["step"] for row in curve if row["accuracy"] > 0.8)
 
-    return {"unsettled/LSTM": early("LSTM"), "unsettled/peephole": early("PeepLSTM"),
+
+def unsettled_numbers(*curves):
+    """How the accuracies of the peephole LSTM, the LSTM and what lies between rise, and fall again."""
+    def over_seeds(measure, model, L):
+        rows = chosen(sum(curves, []), model_type=model, palindrome_length=L)
+        return spread([measure(curve) for curve in grouped(rows, "seed").values()], 0)
+
+    def early(model):
+        return over_seeds(unsettled, model, 10)
+
+    relapse = min((row for row in chosen(curves[0], model_type="PeepLSTM", palindrome_length=10) if row["step"] > 1500),
+                  key=lambda row: row["accuracy"])
+    return {"rises/LSTM": over_seeds(rises, "LSTM", 20), "rises/peephole": over_seeds(rises, "PeepLSTM", 20),
+            "relapse/accuracy": relapse["accuracy"], "relapse/update": relapse["step"],
+            "unsettled/LSTM": early("LSTM"), "unsettled/peephole": early("PeepLSTM"),
             "unsettled/tanh": early("TanhPeepLSTM"), "unsettled/recurrent": early("RecurrentPeepLSTM"),
             "unsettled/output": early("OutputPeepLSTM")}
 

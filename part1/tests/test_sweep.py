@@ -363,7 +363,7 @@ COMBINATIONS = f"{GROUPS} random_combinations --learning_rate 1e-3 --train_steps
     ("rmsprop", "RNN", [5, 10, 15, 20, 30, 40, 50], f"{STOP} --init orthogonal --learning_rate 1e-4 --train_steps 6000"),
     ("rmsprop", "LSTM", [5, 10, 15, 20, 30, 50, 100], f"{STOP} --forget_bias chrono --train_steps 3000"),
     ("2020B", "LSTM", [5, 10, 15], COMBINATIONS), ("2020B", "BiLSTM", [5, 10, 15], COMBINATIONS),
-    ("2020D", "LSTM", [10, 20], BINARY), ("2020D", "PeepLSTM", [10], BINARY)])
+    ("2020D", "LSTM", [10, 20], BINARY), ("2020D", "PeepLSTM", [10, 20], BINARY)])
 def test_a_preset_is_the_flags_that_it_stands_for(preset, model, lengths, flags):
     of_2020 = preset.startswith("2020")
     cells = [cell for cell in sweep.make_cells("folder", preset) if cell.settings["model_type"] == model]

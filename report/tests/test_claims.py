@@ -104,6 +104,12 @@ def optimizer_claims(r):
     }
 
 
+def relapses(curve):
+    """Whether the accuracy falls below `SOLVED` again."""
+    solved = [row["accuracy"] >= SOLVED for row in curve]
+    return False in solved[solved.index(True):]
+
+
 def binary_claims(r):
     LSTM, peephole = (list(grouped(cells(r["binary_curves.csv"])[model][10], "seed").values())
                       for model in ("LSTM", "PeepLSTM"))
@@ -111,7 +117,8 @@ def binary_claims(r):
     last_wrong, last_wrong_peephole = ([max(row["step"] for row in curve if row["accuracy"] < SOLVED)
                                         for curve in curves] for curves in (LSTM, peephole))
     runs = cells(r["binary.csv"])["LSTM"]
-    twenty = grouped(cells(r["binary_curves.csv"])["LSTM"][20], "seed").values()
+    twenty, twenty_peephole = (list(grouped(cells(r["binary_curves.csv"])[model][20], "seed").values())
+                               for model in ("LSTM", "PeepLSTM"))
     false_starts = [any(row["accuracy"] > 0.85 > 0.7 > later["accuracy"] for row, later in zip(curve, curve[1:]))
                     for curve in twenty]
     ablated = {model: list(grouped(rows, "seed").values())
@@ -129,6 +136,9 @@ def binary_claims(r):
         "short-context": all(abs(drop - (label_entropy(0) - label_entropy(3))) < 0.004
                              for drop in tables.drops(r["binary_curves.csv"])),
         "binary-solved": right(runs[10] + runs[20]) and false_starts == [False, True, False],
+        "peephole-rises-first": max(map(tables.rises, twenty_peephole)) < min(map(tables.rises, twenty))
+        and right([curve[-1] for curve in twenty_peephole]),
+        "peephole-relapses": all(map(relapses, peephole + twenty_peephole)) and not any(map(relapses, LSTM + twenty)),
         "peephole-is-later": right([curve[-1] for curve in peephole]) and min(last_wrong_peephole) > max(last_wrong)
         and min(map(tables.unsettled, peephole)) > max(map(tables.unsettled, LSTM)),
     }
