@@ -89,41 +89,7 @@ def read(model, prompt):
     return logits[:, -1], state
 
 
-def write(model, vocabulary, length, prompt="", temperature=None, num_samples=1, generator=None):
-    """Yield what `generate` collects, while it is being written: pairs (k, characters).
-
-    `characters`, int64 (ROWS,), are the next ones of the samples k, k + 1, … that are written side by side, wanted or
-    not; those of the prompt come first. Arguments and errors as in `generate`.
-    """
-    if length < 1 or num_samples < 1:
-        raise InputError(f"length and number of samples must be at least 1, not {length} and {num_samples}")
-    known = encode_prompt(vocabulary, prompt, length)
-    seed = generator.initial_seed() if generator else int(torch.randint(2**62, ()))
-    device = next(model.parameters()).device
-    with evaluating(model):
-        if prompt:  # read once: all samples begin in the same state
-            with torch.inference_mode():
-                logits, state = read(model, known)
-                begun = logits.expand(ROWS, -1), tuple(part.repeat(1, ROWS, 1) for part in state)
-        for first in range(0, num_samples, ROWS):
-            uniform, state = random_numbers(seed, first, length), None
-            for position in range(length):
-                if position < len(prompt):
-                    written = known[position].expand(ROWS)
-                elif position == 0:
-                    written = (uniform[:, 0] * vocabulary.vocab_size).long()
-                else:
-                    with torch.inference_mode():
-                        if position == len(prompt):
-                            logits, state = begun
-                        else:
-                            logits, state = model(written.unsqueeze(1).to(device), state)
-                            logits = logits[:, -1]
-                        # Drawn on the CPU: other devices may lack float64, or sum in an order that changes.
-                        written = sample(logits.cpu(), temperature, uniform[:, position])
-                yield first, written
-
-
+@torch.inference_mode()
 def generate(model, vocabulary, length, prompt="", temperature=None, num_samples=1, generator=None):
     """Write `num_samples` texts of `length` characters, the prompt included.
 
@@ -137,11 +103,29 @@ def generate(model, vocabulary, length, prompt="", temperature=None, num_samples
     Returns a list of `str`. Raises `InputError` for a prompt that is longer than `length` or has unknown characters,
     and for a length, number or temperature out of range.
     """
-    groups = {}
-    for first, characters in write(model, vocabulary, length, prompt, temperature, num_samples, generator):
-        groups.setdefault(first, []).append(characters)
-    rows = torch.cat([torch.stack(group, dim=1) for group in groups.values()])[:num_samples]
-    return [vocabulary.convert_to_string(row) for row in rows]
+    if length < 1 or num_samples < 1:
+        raise InputError(f"length and number of samples must be at least 1, not {length} and {num_samples}")
+    known = encode_prompt(vocabulary, prompt, length)
+    seed = generator.initial_seed() if generator else int(torch.randint(2**62, ()))
+    device, rows = next(model.parameters()).device, []
+    with evaluating(model):
+        if prompt:  # read once: all samples begin in the same state
+            logits, state = read(model, known)
+            begun = logits.expand(ROWS, -1), tuple(part.repeat(1, ROWS, 1) for part in state)
+        for first in range(0, num_samples, ROWS):
+            uniform = random_numbers(seed, first, length)
+            if prompt:
+                written, (logits, state) = list(known.unsqueeze(1).expand(-1, ROWS)), begun
+            else:
+                written, state = [(uniform[:, 0] * vocabulary.vocab_size).long()], None
+            for position in range(len(written), length):
+                if position != len(prompt):  # else the prompt's logits are here
+                    logits, state = model(written[-1].unsqueeze(1).to(device), state)
+                    logits = logits[:, -1]
+                # Drawn on the CPU: other devices may lack float64, or sum in an order that changes.
+                written.append(sample(logits.cpu(), temperature, uniform[:, position]))
+            rows += torch.stack(written, dim=1)
+    return [vocabulary.convert_to_string(row) for row in rows[:num_samples]]
 
 
 @torch.inference_mode()
@@ -183,14 +167,11 @@ def parse_args(argv=None):
         help="multiplies the logits: 0 uniform, 1 the model, inf greedy (default: greedy)")
     add("--beam_size", type=cli.positive_int, metavar="K", help="search with K beams instead of sampling")
     add("--num_samples", type=cli.positive_int, default=1, help="texts for each temperature")
-    add("--stream", action="store_true", help="show each character at once (default: on a terminal, for one text)")
     add("--seed", type=cli.seed, default=0, help="of first characters and draws")
     add("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps")
     config = parser.parse_args(argv)
     if config.beam_size and (config.temperature or config.num_samples > 1):
         parser.error("--beam_size goes with neither --temperature nor --num_samples: the search is not random")
-    if config.stream and (config.beam_size or config.num_samples > 1):
-        parser.error("--stream goes with neither --beam_size nor --num_samples: it shows one text at a time")
     return config
 
 
@@ -201,21 +182,12 @@ def main(config):
         for text, score in beam_search(model, vocabulary, config.length, config.gen_input, config.beam_size):
             print(f"--- log-probability {score:.3f}\n{text}")
         return
-    stream = config.stream or sys.stdout.isatty() and config.num_samples == 1
     for temperature in config.temperature or [None]:
-        arguments = (model, vocabulary, config.length, config.gen_input, temperature, config.num_samples,
-                     torch.Generator().manual_seed(config.seed))
-        title = f"--- {'greedy' if temperature is None else f'temperature {temperature:g}'}, sample {{}}"
-        if stream:
-            if config.temperature:
-                print(title.format(0))
-            for _, characters in write(*arguments):
-                print(vocabulary.convert_to_string(characters[:1]), end="", flush=True)
-            print()
-            continue
-        for k, text in enumerate(generate(*arguments)):
+        texts = generate(model, vocabulary, config.length, config.gen_input, temperature, config.num_samples,
+                         torch.Generator().manual_seed(config.seed))
+        for k, text in enumerate(texts):
             if config.num_samples > 1 or config.temperature:
-                print(title.format(k))
+                print(f"--- {'greedy' if temperature is None else f'temperature {temperature:g}'}, sample {k}")
             print(text)
 
 

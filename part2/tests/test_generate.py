@@ -1,8 +1,6 @@
 """Writing: draws have the right frequencies, a carried state changes nothing, beam search finds the optimum."""
-import io
 import itertools
 import math
-import sys
 
 import pytest
 import torch
@@ -230,33 +228,7 @@ def test_the_script_writes_what_the_function_returns(finished, call):
     assert call(script, *checkpoint, *flags, "--beam_size", 2) == (0, expected, "")
 
 
-class Terminal(io.StringIO):
-    """Stands for a terminal: `shown` is what stood on it each time that it was told to show what it had."""
-
-    def __init__(self):
-        super().__init__()
-        self.shown = []
-
-    def isatty(self):
-        return True
-
-    def flush(self):
-        self.shown.append(self.getvalue())
-
-
-def test_a_terminal_shows_each_character_at_once(finished, call, monkeypatch):
-    flags = ["--checkpoint", finished / "checkpoint.pt", "--gen_input", "The", "--temperature", 0.5, 1, "--length", 30]
-    status, piped, _ = call(script, *flags)
-    assert status == 0 and call(script, *flags, "--stream") == (0, piped, "")
-    monkeypatch.setattr(sys, "stdout", Terminal())
-    assert script.cli.main(script.parse_args, script.main, [str(flag) for flag in flags]) == 0
-    shown = sys.stdout.shown
-    first = len("--- temperature 0.5, sample 0\n")
-    assert shown[-1] == piped and {len(text) for text in shown} >= set(range(first + 3, first + 31))
-
-
 @pytest.mark.parametrize("flags, message", [
-    (["--stream", "--num_samples", 2], "one text at a time"),
     (["--gen_input", "\udcff"], "has no '\\udcff'"), (["--temperature", "-1"], "at least 0"),
     (["--beam_size", 2], "needs a prompt"), (["--beam_size", 2, "--temperature", 1], "goes with neither"),
     (["--device", "tpu"], "--device is one of"), (["--checkpoint", "missing.pt"], "there is no checkpoint")])
