@@ -14,6 +14,7 @@ takes to go on bit-identically). The train scripts keep their loop in plain sigh
 import contextlib
 import hashlib
 import io
+import itertools
 import math
 import os
 import re
@@ -121,12 +122,11 @@ def refuse_used(folder):
 def fresh_folder(script):
     """Make a folder under runs/, named after the script and the time, that no other run has; returns its path."""
     name = f"{script}-{time.strftime('%Y%m%d-%H%M%S')}"
-    for suffix in ("", *(f"-{k}" for k in range(2, 10_000))):
-        folder = files.ROOT / "runs" / f"{name}{suffix}"
+    for k in itertools.count(1):
+        folder = files.ROOT / "runs" / (name if k == 1 else f"{name}-{k}")
         with contextlib.suppress(FileExistsError):
             folder.mkdir(parents=True)
-            break
-    return folder
+            return folder
 
 
 @contextlib.contextmanager
