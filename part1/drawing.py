@@ -97,7 +97,7 @@ def seeds_and_mean(axes, rows, name, color, label):
     axes.plot(steps, each.mean(axis=0), color=color, label=label)
 
 
-def learning_curves(curves, chances, path, sources=(), entropies=()):
+def learning_curves(curves, chances, path, sources=(), entropies=(), height=3):
     """Draw accuracy and loss on the evaluation set against updates (logarithmic), a column per length: each seed, mean.
 
     With a single length the two are side by side. Drawn as lines across: `chances`, a dict from lengths to the accuracy
@@ -109,20 +109,20 @@ def learning_curves(curves, chances, path, sources=(), entropies=()):
         figure, panels = plt.subplots(1, 2, figsize=(style.WIDTH, 2))
         panels = panels[:, np.newaxis]
     else:
-        figure, panels = plt.subplots(2, len(lengths), sharex=True, sharey="row", figsize=(style.WIDTH, 3))
+        figure, panels = plt.subplots(2, len(lengths), sharex=True, sharey="row", figsize=(style.WIDTH, height))
     for (model, length), rows in files.grouped(curves, "model_type", "palindrome_length").items():
         for axes, name in zip(panels[:, lengths.index(length)], ("accuracy", "eval_loss")):
             seeds_and_mean(axes, rows, name, colors[model], style.model_name(model))
     for (upper, lower), length in zip(panels.T, lengths):
         chance_lines(upper, [chances[length]] if chances else [])
-        for (nats, label), line in zip(entropies, ("--", ":")):
+        for (nats, label), line in zip(entropies, ("-.", ":")):
             lower.axhline(nats, color=style.GREY, linestyle=line, linewidth=1, label=label)
         upper.set(title=f"$L={length}$", ylim=(None, 1.02))
         lower.set(xlabel="update", xscale="log", ylim=(0, None))
         if len(lengths) == 1:
             upper.set(xlabel="update", xscale="log")
     panels[0, 0].set(ylabel="accuracy")
-    panels[1, 0].set(ylabel="cross-entropy (nats)")
+    panels[1, 0].set(ylabel="loss (nats)")
     legend(figure, panels[:, :1], ncols=5 if len(colors) < 4 else 3)
     return style.save(figure, path, sources)
 
@@ -140,7 +140,7 @@ def gradients(studies, path, sources=(), height=2.25):
             color = colors[model]
             line = (":" if state == "h" else "-.") if digits == "raw" else "-" if state == "h" else "--"
             axes.plot(t, norm, color=color, linestyle=line, linewidth=0.9 if digits == "raw" else 1.4,
-                      label=f"{style.model_name(model)}, ${state}^{{(t)}}$"
+                      label=f"{style.model_name(model)}, $\\mathbf{{{state}}}^{{(t)}}$"
                       + (", raw digits" if digits == "raw" else ""))
             axes.fill_between(t, norm / factor, norm * factor, color=color, alpha=0.15, linewidth=0)
         axes.set(title=title, xlabel="time step $t$", yscale="log")

@@ -25,8 +25,10 @@ def learning_curves(runs, path, sources=(), baselines=()):
                 axes.plot(*zip(*held_out), color=colors[name])
     for (name, bits), side in zip(baselines, ("bottom", "top")):  # of the line
         panels[0].axhline(bits * math.log(2), color=style.GREY, linewidth=0.8, linestyle="--")
-        panels[0].text(1, bits * math.log(2), name, fontsize=6, ha="right", va=side,
+        panels[0].text(0.99, bits * math.log(2), name, fontsize=6, ha="right", va=side,
                        transform=panels[0].get_yaxis_transform())
+    if baselines:  # room for their names beside the curves
+        panels[0].set_xlim(right=1.3 * max(row["step"] for _, rows in runs for row in rows))
     panels[0].set(xlabel="update", ylabel="loss (nats)")
     panels[1].set(xlabel="update", ylabel="accuracy")
     panels[0].secondary_yaxis("right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2))
@@ -60,8 +62,9 @@ def measures(samples, context, path, sources=()):
                 panel.plot(x, largest, "x", color=color, markersize=3.5)
             for row in own:
                 if row["source"] != "samples":  # only its bits differ between the models
-                    panel.axhline(row["mean"], color=color if name == "bits" else style.GREY, linestyle="--",
-                                  linewidth=0.9)
+                    shade = color if name == "bits" else style.GREY
+                    panel.axhline(row["mean"], color=shade, linestyle="--", linewidth=0.9)
+                    panel.axhspan(row["low"], row["high"], color=shade, alpha=0.2, linewidth=0)
             unit = {"longest copy": "characters", "bits": "bits"}.get(name, "share")
             panel.set(title=name, ylabel=unit)
             panel.set_xticks(range(len(taus)), ["∞" if tau is None else f"{tau:g}" for tau in taus], fontsize=6)
@@ -78,7 +81,7 @@ def measures(samples, context, path, sources=()):
 def bits_against_reading(runs, path, sources=()):
     """Draw `runs`, {name: pairs of characters read and bits per held-out character}; returns the PNG's path."""
     figure, axes = plt.subplots(figsize=(style.WIDTH, 2.4))
-    axes.set_prop_cycle(color=[style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, style.PURPLE, style.SKY,
+    axes.set_prop_cycle(color=[style.BLUE, style.VERMILION, style.GREEN, style.ORANGE, style.PURPLE, style.SKY,
                                "black"])
     for name, pairs in runs.items():
         read, bits = zip(*pairs)

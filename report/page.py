@@ -12,6 +12,7 @@ from typing import Callable, NamedTuple
 import numpy as np
 
 from part1 import files
+from part1.style import model_name
 from report.results import making, read_result
 from report.tables import SOLVED, accuracies, cells, share
 
@@ -85,9 +86,9 @@ def sweep_section(results, study):
         for T, rows in lengths.items():
             accuracy = accuracies(rows)
             spread = f" ± {np.std(accuracy, ddof=1):.3f}" if len(rows) > 1 else ""
-            body.append([escape(model), T, share(value >= SOLVED for value in accuracy),
+            body.append([escape(model_name(model)), T, share(value >= SOLVED for value in accuracy),
                          f"{np.mean(accuracy):.3f}{spread}", f"{np.mean([row['steps'] for row in rows]):.0f}"])
-        networks[model] = {name: value for name, value in rows[0].items() if name not in RESULTS}
+        networks[model_name(model)] = {name: value for name, value in rows[0].items() if name not in RESULTS}
     first, *others = networks.values()
     shared = {name: value for name, value in first.items() if all(other[name] == value for other in others)}
     own = {model: {name: value for name, value in values.items() if name not in shared}
@@ -102,7 +103,7 @@ def gradients_section(results, study):
     curves = files.grouped(read_result(results / f"{study}.csv"), "model_type", "input", "state")
     return table("Norm of the gradient at the first time step and the last, geometric mean over the seeds.",
                  ["network", "digits", "state", "first", "last", "seeds"],
-                 [[escape(model), digits, f"<i>{state}</i>", power(rows[0]["norm"]), power(rows[-1]["norm"]),
+                 [[escape(model_name(model)), digits, f"<i>{state}</i>", power(rows[0]["norm"]), power(rows[-1]["norm"]),
                    rows[0]["seeds"]] for (model, digits, state), rows in curves.items()], 3)
 
 
@@ -167,14 +168,16 @@ SECTIONS = (
     Section("How far they remember", "Questions 1.3 and 1.6 of 2019", ("latch", "lengths"), sweep_section,
             "horizon", "The share of the seeds that solve palindromes of T digits, from 0 to 1 in the lane of each "
             "setting, with its 95 % interval (dots: the accuracy of each seed), and the updates that takes, with the "
-            "range over the seeds. A latch is a network whose first digit decides its state for good."),
+            "range over the seeds. A latch is a network whose first digit decides its state for good; orthogonal "
+            "recurrent weights (RNN) and chrono gate biases (LSTM) start with a long memory."),
     Section("Gradients through time", "Question 1.7 of 2019", ("gradients",), gradients_section,
             "gradients", "The gradient of the last step's loss that reaches each time step of an untrained network: "
             "geometric mean and geometric standard deviation over the seeds. Solid and dashed: one-hot digits; "
             "dotted: raw ones."),
     Section("Binary palindromes, at reduced size", "Questions 1.3 and 1.4 of 2020", ("binary",), sweep_section,
             "binary", "Accuracy and loss on the evaluation set during the training: each seed, and the mean over "
-            "the seeds. The dashed line is the best guess of one that has not looked."),
+            "the seeds. The dashed line is the best guess of one that has not looked. Below, the label's entropy, and "
+            "what is left of it when the last three bits are known."),
     Section("A text model", "Questions 2.1 to 2.3", ("text",), text_section, "text", "Loss and accuracy "
             "of the next character during the training, on the training text (thin) and on held-out text. Dashed: "
             "what counting reaches."),

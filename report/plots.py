@@ -81,7 +81,7 @@ def traces(sources, path):
     """What each optimizer does in its first updates to naive networks, to the LSTM at a high rate: each seed, mean."""
     rows = [row for row in read_result(sources[0]) if row["start"] == "naive"]
     high = max(row["learning_rate"] for row in rows)
-    panels = [("RNN", "moved", r"RNN: $\Vert W_{hh} - W_{hh}^{(0)}\Vert_2$"),
+    panels = [("RNN", "moved", r"RNN: $\Vert\mathbf{W}_{hh}-\mathbf{W}_{hh}^{(0)}\Vert_2$"),
               ("RNN", "slope", r"RNN: mean of $\tanh'$"), ("RNN", "readable", "RNN: readable"),
               ("LSTM", "readable", "LSTM: readable")]
     figure, all_axes = plt.subplots(1, len(panels), figsize=(style.WIDTH, 1.4))
@@ -99,10 +99,11 @@ def traces(sources, path):
 
 def binary(sources, path):
     """Learning curves on the binary palindromes of 2020."""
-    entropies = (drawing.label_entropy(0), "entropy of the label"), (drawing.label_entropy(3), "given the last 3 bits")
+    entropies = (drawing.label_entropy(0), "label's entropy"), (drawing.label_entropy(3), "given last 3 bits")
     curves = read_result(sources[0])
     chances = {row["palindrome_length"]: 2 / 3 for row in curves}
-    return drawing.learning_curves(curves, chances, path, sources, entropies)
+    with plt.rc_context({"font.size": 7.5, "axes.titlesize": 8, "axes.labelsize": 7.5, "lines.linewidth": 1}):
+        return drawing.learning_curves(curves, chances, path, sources, entropies, height=2.1)
 
 
 def baum_sweet(sources, path):

@@ -17,7 +17,7 @@ from report.latex import escape, number, samples, spread, tabular
 from report.results import WRITERS, making, read_result
 
 # From the course's settings to latches; "frozen" trains the output alone.
-SWEEPS = {"official": "official.csv", "naive": "naive.csv", "Adam": "adam.csv", "forget bias 1": "forget.csv",
+SWEEPS = {"course's defaults": "official.csv", "naive": "naive.csv", "Adam": "adam.csv", "forget bias 1": "forget.csv",
           "tuned": "lengths.csv", "latch": "latch.csv", "latch, raw digits": "latch_raw.csv",
           "tuned, frozen": "frozen.csv", "latch, frozen": "frozen_latch.csv"}
 LENGTHS = (5, 10, 15, 20, 30, 40, 50, 100, 200, 300, 500, 1000, 10_000, 100_000)  # columns of the table
@@ -228,7 +228,7 @@ def drops(curves):
     return [before["eval_loss"] - after["eval_loss"] for before, after in zip(first, later, strict=True)]
 
 
-def setting_numbers(optimizers, rates, chrono, ablations, binary, curves):
+def setting_numbers(optimizers, rates, chrono, ablations, baum_sweet, combinations, binary, curves):
     def windows(T):
         """How many rates let all seeds learn, for each optimizer."""
         counts = {method: sum(len(updates_to_target(runs)) == len(runs)
@@ -242,6 +242,7 @@ def setting_numbers(optimizers, rates, chrono, ablations, binary, curves):
             "rates/limit": setting(rates, "train_steps"),
             "rates/diverged": sum(row["accuracy"] == 0 for row in optimizers + rates + chrono),
             "ablations/limit": setting(ablations, "train_steps"), "early": EARLY,
+            "baum/limit": setting(baum_sweet, "train_steps"), "combinations/limit": setting(combinations, "train_steps"),
             "binary/seeds": setting(binary, "seed"), "binary/limit": setting(binary, "train_steps"),
             "binary/rate": setting(binary, "learning_rate"), "binary/hidden": setting(binary, "num_hidden"),
             "binary/batch": setting(binary, "batch_size"), "binary/test": setting(binary, "eval_size")}
@@ -408,7 +409,7 @@ def books_table(*contents):
         best = [content["best"] for content in own]
         about = [content | content["settings"] for content in own]
         body.append([title, *(setting(about, column) for column in columns),
-                     spread_of(best, "step", 0), spread_of(best, "bits_per_character"),
+                     setting(best, "step"), spread_of(best, "bits_per_character"),
                      spread_of(best, "eval_accuracy")])
     return tabular("l" + "r" * 8, ["book", "characters", "distinct", "units", "parameters", "updates", "lowest after",
                                    "bits", "accuracy"], body)
@@ -441,17 +442,17 @@ def counting_table(ngram):
                    [["bits", *(number(row["held_out_bits"]) for row in ngram)]])
 
 
-def with_error(rows, column):
+def with_error(rows, column, digits=2):
     """The mean with its standard error."""
     values = [row[column] for row in rows]
     error = np.std(values, ddof=1) / len(values) ** 0.5
-    return rf"\ensuremath{{{np.mean(values):.2f} \pm {error:.2f}}}" if error else number(np.mean(values))
+    return rf"\ensuremath{{{np.mean(values):.{digits}f} \pm {error:.{digits}f}}}" if error else number(np.mean(values))
 
 
 def beams_table(*studies):
     """What greedy search, beams and samples find, means over the prompts with their standard errors."""
-    columns = "log_probability", "agree", "equal", "distinct"
-    bodies = [named(name, [[method, *(with_error(own, column) for column in columns)]
+    columns = {"log_probability": 3, "agree": 2, "equal": 3, "distinct": 3}  # digits
+    bodies = [named(name, [[method, *(with_error(own, column, digits) for column, digits in columns.items())]
                            for method, own in grouped(rows, "method").items()])
               for name, rows in zip(WRITERS.values(), studies)]
     return tabular("llrrrr", ["model", "text", r"$\log p$", "agree", "equal", "distinct"], *bodies)
@@ -521,23 +522,24 @@ def text_numbers(text, curve, best, best_curve, ngram):
         "best/gap": best_curve[-1]["eval_loss"] - average(best_curve[-15:], "loss"),
         "text/start": curve[0]["loss"], "text/uniform": math.log(text["vocabulary_size"]),
         "text/loss": curve[-1]["loss"], "text/accuracy": round(100 * curve[-1]["accuracy"]),
-        "text/eval": result["eval_loss"], "text/eval/accuracy": round(100 * result["eval_accuracy"]),
+        "text/bits": result["bits_per_character"], "text/eval": result["eval_loss"], "text/eval/accuracy": round(100 * result["eval_accuracy"]),
         "text/beam/prompt": escape(sentences[0]["prompt"]),
         "ngram/best": n_gram, "ngram/bits": bits[n_gram], "ngram/bz2": bits["bz2"],
     }
 
 
 def beam_numbers(course, best):
-    def mean(rows, method, column):
-        return with_error(chosen(rows, method=method), column)
+    def mean(rows, method, column, digits=2):
+        return with_error(chosen(rows, method=method), column, digits)
 
     def distinct(rows):
         return ", ".join(mean(rows, method, "distinct") for method in ("greedy", "5 beams", "10 beams"))
 
     return {
         "beams/prompts": len(chosen(course, method="greedy")), "beams/length": setting(course, "length"),
-        "beams/true": mean(best, "held-out text", "log_probability"),
-        "beams/greedy": mean(best, "greedy", "log_probability"), "beams/10": mean(best, "10 beams", "log_probability"),
+        "beams/true": mean(best, "held-out text", "log_probability", 3),
+        "beams/greedy": mean(best, "greedy", "log_probability", 3),
+        "beams/10": mean(best, "10 beams", "log_probability", 3),
         "beams/10/agree": mean(best, "10 beams", "agree"), "beams/greedy/agree": mean(best, "greedy", "agree"),
         "beams/sample/agree": mean(best, "sample", "agree"),
         "beams/course/distinct": distinct(course), "beams/best/distinct": distinct(best),
@@ -561,17 +563,17 @@ def measure_numbers(course, best, context, best_context):
     return {
         "samples/number": chosen(course, temperature=1)[0]["texts"],
         "known/0.5": interval(course, "known words", 0.5), "known/1": interval(course, "known words", 1),
-        "known/2": interval(course, "known words", 2), "known/greedy": interval(course, "known words", None),
+        "known/2": interval(course, "known words", 2), "known/greedy": interval(course, "known words", None, digits=3),
         "known/best": interval(best, "known words", 1),
         "known/book": interval(course, "known words", None, "held-out text"),
         "period/course": round(chosen(course, measure="period", temperature=None)[0]["mean"]),
         "period/best": round(chosen(best, measure="period", temperature=None)[0]["mean"]),
-        "copy/1": interval(course, "longest copy", 1, digits=0),
-        "copy/best": interval(best, "longest copy", 1, digits=0),
-        "copy/best/2": interval(best, "longest copy", 2, digits=0),
-        "copy/best/4": interval(best, "longest copy", 4, digits=0),
-        "copy/best/greedy": round(chosen(best, measure="longest copy", temperature=None, source="samples")[0]["mean"]),
-        "copy/book": interval(course, "longest copy", None, "held-out text", 0),
+        "copy/1": interval(course, "longest copy", 1, digits=1),
+        "copy/best": interval(best, "longest copy", 1, digits=1),
+        "copy/best/2": interval(best, "longest copy", 2, digits=1),
+        "copy/best/4": interval(best, "longest copy", 4, digits=1),
+        "copy/best/greedy": interval(best, "longest copy", None, digits=1),
+        "copy/book": interval(course, "longest copy", None, "held-out text", 1),
         "context/10": after(context, 10), "context/30": after(context, 30), "context/500": after(context, 500),
         "context/best/10": after(best_context, 10), "context/best/30": after(best_context, 30),
         "context/best/500": after(best_context, 500),
@@ -603,8 +605,8 @@ def graph_numbers(one, two):
 
 NUMBERS = (
     (length_numbers, "longer.csv", "latch_longest.csv", *SWEEPS.values()),
-    (setting_numbers, "optimizers.csv", "rates_lstm.csv", "rates_chrono.csv", "ablations.csv", "binary.csv",
-     "binary_curves.csv"),
+    (setting_numbers, "optimizers.csv", "rates_lstm.csv", "rates_chrono.csv", "ablations.csv", "baum_sweet.csv",
+     "combinations.csv", "binary.csv", "binary_curves.csv"),
     (inside_numbers, "traces.csv", "directions.csv", "states.csv", "optimizers_seeds.csv", "rates_lstm.csv",
      "rates_chrono.csv"),
     (unsettled_numbers, "binary_curves.csv", "ablations_curves.csv"),

@@ -122,7 +122,7 @@ def test_samples_without_a_word_are_drawn(make, tmp_path):
     logits = torch.where(vocabulary.encode("".join(vocabulary.characters)) == vocabulary.encode("a"), -99.0, 0.0)
     rows = list(measure.sample_rows(constant(make, logits), vocabulary, "a ── ", "a ─ " * 20, 3, 30, 0))
     assert {row["source"] for row in rows if row["measure"] == "known words"} == {"held-out text"}
-    assert drawing.measures({"": rows}, {}, tmp_path / "figure").exists()
+    assert drawing.measures({"course's": rows}, {}, tmp_path / "figure").exists()
 
 
 FLAGS = ["--num_samples", 3, "--length", 60, "--positions", 9, "--prompts", 2, "--continuation", 20]

@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pytest
 
+from part1.dataset import BaumSweetDataset
 from part1.drawing import label_entropy, wilson
 from part2.texts import distinct
 from report import build, tables
@@ -128,6 +129,7 @@ def binary_claims(r):
         "sigmoid-slows": max(map(tables.unsettled, ablated["TanhPeepLSTM"])) <= max(map(tables.unsettled, LSTM))
         and min(map(tables.unsettled, ablated["RecurrentPeepLSTM"] + ablated["OutputPeepLSTM"]))
         >= min(map(tables.unsettled, peephole)),
+        "baum-sweet-chances": [f"{BaumSweetDataset(L).chance:.2f}" for L in (4, 5, 6)] == ["0.82", "0.67", "0.50"],
         "groups-sanity": right(r["baum_sweet.csv"] + r["combinations.csv"])
         and all(set(baum_sweet[model]) == {4, 5, 6} for model in ("LSTM", "GRU"))
         and all(set(combinations[model]) == {5, 6, 10, 15} for model in ("LSTM", "BiLSTM"))
