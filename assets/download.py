@@ -68,7 +68,7 @@ def local(name, folder=BOOKS):
 def download(name, folder=BOOKS, url=URL):
     """Make sure that the book `name` is in `folder`; returns its path. `url` is the address of the books' folder.
 
-    What fails is tried three times, seconds apart. Raises `InputError` for an unknown name or where another file has
+    A fetch gets three tries, seconds apart. Raises `InputError` for an unknown name or where another file has
     the book's name, which is then kept, and `OSError` for a book that could not be fetched or written.
     """
     book = find(name)

@@ -1,4 +1,4 @@
-"""How fast and how large the networks of Part 1 are, beside those of `torch.nn`, on the processor.
+"""Speed and memory of the networks of Part 1, beside those of `torch.nn`, on the processor.
 
     python -m part1.benchmark                                        # everything; minutes, and nothing else should run
     python -m part1.benchmark --model_type LSTM --palindrome_lengths 10 100 --threads 1 --repeats 10
@@ -7,7 +7,7 @@ Compared are whole updates (forward, loss, backward, clipping, RMSProp) on one-h
 bptt (our network with the derivatives of `part1.bptt`), autograd (the same with `--backward autograd`, the textbook
 loop), compiled (that loop with its step through `torch.compile`, where there is a C++ compiler), torch (the network of
 that name in `torch.nn` in the place of ours), and floor (nothing but the matrix products of bptt, for the RNN and the
-LSTM). A network without derivatives in `part1.bptt`, or without a namesake, takes part without them.
+LSTM). What a network does not have (GRU: bptt; PeepLSTM: torch) is left empty.
 
 OpenMP's threads spin before they sleep: for 1,000 iterations in our scripts (GOMP_SPINCOUNT), for 300,000 by default.
 Several threads are measured with both. Writes `benchmark.csv` (times), `memory.csv` (peaks), `data.csv` (examples per

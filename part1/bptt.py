@@ -1,9 +1,9 @@
-"""Backpropagation through time by hand: the derivative of each network of Part 1, one line per equation (Question 1.1).
+"""Backpropagation through time by hand: the derivatives of RNN, LSTM and peephole LSTM, line by line (Question 1.1).
 
 What a network computes is defined by `step` in `vanilla_rnn.py`, `lstm.py` and `peep_lstm.py`; `--backward autograd`
 runs that. By default the same equations run from here, tested equal and faster (`part1.benchmark` says by how much):
-with the gates stacked in one matrix, a step takes one product where autograd takes two per gate. For the loss L of the
-last step and each gate *,
+with the gates stacked in one matrix, a step takes one product (PeepLSTM: two) where autograd takes two per gate. For
+the loss L of the last step and each gate *,
 
     a_*(t)     = W_*h h(t-1) + W_*x x(t) + b_*      what the gate's nonlinearity is applied to
     delta_*(t) = dL/da_*(t)

@@ -22,7 +22,7 @@ CONTENT = {"script": str, "config": dict, "step": int, "seconds": float, "parts"
 def load_checkpoint(path, script):
     """Load a checkpoint that `script` ("part1.train", …) wrote. `InputError` for any other file; runs no code in it."""
     if path.is_dir():
-        raise InputError(f"{path} is a folder, not a checkpoint: is {path / 'checkpoint.pt'} meant?")
+        raise InputError(f"{path} is a folder, not a checkpoint: try {path / 'checkpoint.pt'}")
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}")
     content = path.read_bytes()

@@ -30,7 +30,7 @@ class RunFailed(Exception):
 class Interrupted(BaseException):
     """A script that the signal `signum` told to stop.
 
-    No `Exception`, as KeyboardInterrupt is none: a library that catches those (tqdm does) must not swallow it.
+    Like KeyboardInterrupt, not an `Exception`: a library that catches those (tqdm does) must not swallow it.
     """
 
     def __init__(self, message, signum):

@@ -26,7 +26,7 @@ class SequenceDataset(Dataset):
     num_classes = None
     chance = None  # accuracy of the best guess that has not looked at the input
     letter = "L"  # what the assignment calls seq_length
-    unread = 0  # seq_length minus the train script's --input_length
+    offset = 0  # seq_length minus the train script's --input_length
     label_is_first = False  # whether the label can be told from the first symbol
 
     def __len__(self):
@@ -46,7 +46,7 @@ class PalindromeDataset(SequenceDataset):
     alphabet = 10
     num_classes = 10
     chance = 1 / 10
-    letter, unread = "T", 1
+    letter, offset = "T", 1
     label_is_first = True
     label_zero = 0  # the symbol whose label is 0
 
@@ -85,14 +85,14 @@ class BinaryPalindromeDataset(PalindromeDataset):
     alphabet = 3
     num_classes = 2
     chance = 2 / 3
-    letter, unread = "L", 0
+    letter, offset = "L", 0
     label_is_first = False  # padding comes first
     label_zero = 1
     CODES = torch.tensor([[" 01".index(bit) for bit in f"{k:4b}"] for k in range(9)])  # symbols of k; 0 for no bit
 
     def __init__(self, seq_length):
         if seq_length < 2 or seq_length % 2:
-            raise InputError(f"the length L of a binary palindrome is an even number from 2 on, not {seq_length}")
+            raise InputError(f"the length L of a binary palindrome must be an even number > 0, not {seq_length}")
         self.seq_length = seq_length
         self.num_inputs = 4 * seq_length + 1
 
@@ -108,7 +108,7 @@ class BinaryPalindromeDataset(PalindromeDataset):
 
 
 class BaumSweetDataset(SequenceDataset):
-    """Members of the Baum-Sweet sequence, from `seq_length` = L, 2 … 18 (else `InputError`).
+    """Numbers and their Baum-Sweet label, from `seq_length` = L, 2 … 18 (else `InputError`).
 
     An integer uniform on 10 … 10^L, both included, is written in binary without leading zeros and padded on the left to
     4L symbols: 0 is the pad, 1 stands for '0' and 2 for '1'. Its label is 1 if no block of consecutive zeros has an odd
@@ -133,7 +133,7 @@ class BaumSweetDataset(SequenceDataset):
     @classmethod
     @functools.cache
     def members(cls, limit):
-        """How many of 1 … `limit` have label 1: those of 2n + 1 have that of n, of 4n that of n, of 4n + 2 label 0."""
+        """How many of 1 … `limit` have label 1: 2n + 1 and 4n have the label of n, and 4n + 2 has label 0."""
         return 1 + cls.members((limit - 1) // 2) + cls.members(limit // 4) if limit else 0
 
     @staticmethod
@@ -186,4 +186,4 @@ DATASETS = {"palindrome": PalindromeDataset, "binary_palindrome": BinaryPalindro
 def make_dataset(name, input_length):
     """The dataset `name` for the train script's `--input_length`: T - 1 for decimal palindromes, L for the others."""
     dataset = DATASETS[name]
-    return dataset(input_length + dataset.unread)
+    return dataset(input_length + dataset.offset)

@@ -1,7 +1,7 @@
 """The figures of Part 1, drawn from result rows: nothing here needs torch.
 
-A row is a dict as `files.read_csv` gives it: of `results.csv` and `curves.csv` (`part1.sweep`), `gradients.csv`
-(`part1.grads_over_time`) or `benchmark.csv` (`part1.benchmark`).
+A row is a dict as `files.read_csv` gives it, of a table that `part1.sweep`, `part1.grads_over_time`, `part1.evaluate`
+or `part1.benchmark` writes.
 """
 from collections import Counter
 from itertools import product
@@ -11,7 +11,7 @@ import numpy as np
 from part1 import files, style
 from part1.style import plt
 
-SOLVED = 0.99  # accuracy from which on a network has solved its task
+SOLVED = 0.99  # accuracy at which a network has solved its task
 
 
 def chance_lines(axes, chances):
@@ -73,9 +73,9 @@ def beyond(rows, path, sources=()):
 
 
 def label_entropy(bits):
-    """Entropy (nats) of the label of a binary palindrome whose last `bits` bits before it are known, by enumeration.
+    """Entropy (nats) of a binary palindrome's label given the `bits` bits before it, by enumeration.
 
-    These are the first bits of its half, mirrored: b_1 given b_2, …, b_(bits + 1).
+    Mirrored, the first bit of its half given the next ones: b_1 given b_2, …, b_(bits + 1).
     """
     counts, known = Counter(), Counter()
     for integers in product(range(9), repeat=bits + 1):  # each has a bit or more
@@ -159,7 +159,7 @@ CONTESTANTS = {  # of part1.benchmark: color, line and label
 
 
 def speed(rows, path, sources=()):
-    """Draw `rows` of `benchmark.csv`: time per update against T, for the networks on one thread and on most threads.
+    """Draw `rows` of `benchmark.csv`: time per update against T, with the fewest and with the most threads.
 
     Only the first GOMP_SPINCOUNT is drawn, the one that our scripts set.
     """

@@ -49,7 +49,7 @@ def main(config):
     style.targets(config.output / "beyond")
     networks = grads_over_time.trained(config.checkpoint, curve)
     if any(flags.dataset != "palindrome" for flags, _ in networks):
-        raise InputError("only decimal palindromes can be read at other lengths: give networks of those")
+        raise InputError("only networks trained on decimal palindromes can read other lengths")
     config.output.mkdir(parents=True, exist_ok=True)
     for flags, model in networks:
         for row in accuracies(flags, model, config.palindrome_lengths, config.eval_size):

@@ -111,7 +111,7 @@ class Appended:
     Args:
         path: of the file.
         state: what `state()` was when the checkpoint was saved (None: nothing was there yet). `InputError` when the
-            file does not begin with that. What came after is cut by `cut`, or by the next `append`.
+            file does not begin with that. `sync(cut=True)` or `append` cuts what came after.
     """
 
     def __init__(self, path, state=None):
@@ -142,7 +142,7 @@ class Appended:
         self.sha256.update(content)
 
     def drop_row(self):
-        """Leave out the last row of a CSV table, with the only one its header, too. The file changes with `cut`."""
+        """Leave out a CSV table's last row; with the only row, the header too. `sync(cut=True)` cuts the file."""
         header, *rows, _ = self.path.read_bytes()[:self.size].splitlines(keepends=True)
         self._set(header + b"".join(rows) if rows else b"")
 
@@ -183,7 +183,7 @@ def csv_text(rows, header=True):
 
 
 def refuse_foreign(path, columns):
-    """Raise `InputError` where `path` is there, but no table that has all `columns`, or no others: it is not ours."""
+    """Raise `InputError` if `path` exists and its header has neither all of `columns` nor only these: not ours."""
     if path.exists():
         header = set(path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].split(","))
         if not (header <= set(columns) or header >= set(columns)):

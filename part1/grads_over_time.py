@@ -53,7 +53,7 @@ def untrained(palindrome_length=100, num_hidden=128, seeds=SEEDS, init="xavier",
 
 
 def curve(flags):
-    """Its type and its digits: networks that agree in both share a curve, which is their mean."""
+    """A network's type and digits: those that agree in both are averaged into one curve."""
     return flags.model_type, "raw" if flags.input_dim == 1 else "one-hot"
 
 

@@ -128,7 +128,7 @@ def directions(model, x, every):
 
 
 @torch.no_grad()
-def kept_and_gates(model, x):
+def state_row(model, x):
     """A row of `states.csv` for sequences x, (batch, seq_length)."""
     inputs, states = model.encode(x).unbind(dim=1), list(model.states(x))
     units = torch.stack([state[-1] for state in states])
@@ -159,7 +159,7 @@ def parse_args(argv=None):
     add("--high_rate_updates", type=cli.number(int, at_least=0), default=60,
         help="updates of the traces at a high rate (0: none)")
     add("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2, 3, 4], metavar="SEED", help="networks and palindromes")
-    add("--checkpoint", type=cli.path, nargs="+", help="trained networks (of part1.train), instead of all the others")
+    add("--checkpoint", type=cli.path, nargs="+", help="look only into these checkpoints of part1.train; no traces")
     add("--output", type=cli.path, default=files.ROOT / "runs" / "look_inside", help="folder of the tables")
     return parser.parse_args(argv)
 
@@ -205,10 +205,10 @@ def main(config):
         can_read = readable(model, data, flags.seed)
         model.double()
         about = {"model_type": flags.model_type, "start": start, "init": flags.init, "forget_bias": flags.forget_bias,
-                 "T": flags.input_length + data.unread, "seed": flags.seed}
+                 "T": flags.input_length + data.offset, "seed": flags.seed}
         tables["directions"] += [about | row for row in directions(model, x[:1], max(1, flags.input_length // 10))]
         tables["states"].append({**about, **dict.fromkeys(("i_first", "i_later", "f_first", "f_later")),
-                                 **kept_and_gates(model, x), "readable": can_read})
+                                 **state_row(model, x), "readable": can_read})
     for name, rows in tables.items():
         if rows:
             files.write_csv(config.output / f"{name}.csv", [

@@ -18,7 +18,7 @@ class RecurrentNetwork(nn.Module):
     """A recurrent cell unrolled over a sequence of digits, with a linear output p(T) after the last one.
 
     Args:
-        seq_length: number of inputs; for a palindrome of length T that is T - 1.
+        seq_length: number of inputs, T in h(T); for palindromes, length - 1.
         input_dim: d; 1 feeds the digit itself, more than 1 its one-hot vector of that width.
         num_hidden: n, units of the hidden state.
         num_classes: width of the output.
@@ -31,7 +31,7 @@ class RecurrentNetwork(nn.Module):
     recurrent = ""  # those among them with a W_*h (num_hidden, num_hidden)
     state_names = ("h",)  # of what `step` passes on, h first
     carried = "h"  # those that the next step reads; its gates read the first of them
-    directions = ("",)  # of reading, each with parameters of its own: a suffix of their names
+    directions = ("",)  # suffixes of the parameters' names, one for each direction of reading
     fast = None  # the class in `part1.bptt` with the same equations; without one autograd differentiates `step`
     latch = None  # a method that sets the weights so that the first input decides the state for good
     backward_pass = "bptt"  # "autograd" runs `step` in any case
@@ -68,12 +68,12 @@ class RecurrentNetwork(nn.Module):
                 1/sqrt(fan_in); He et al., ICCV 2015, for a gain of 1), "orthogonal" (recurrent matrices W_*h
                 orthogonal, Saxe et al., ICLR 2014, the others Xavier) or "latch" (Xavier but for what the network's
                 method `latch` sets, if it has one: its first input decides its state for good).
-            forget_bias: None leaves all biases zero; a number is b_f; "chrono" draws b_f = log U(1, T - 1) and sets
-                b_i = -b_f (Tallec & Ollivier, ICLR 2018), T - 1 being the number of inputs.
+            forget_bias: None leaves all biases zero; a number is b_f; "chrono" draws b_f = log U(1, seq_length) and
+                sets b_i = -b_f (Tallec & Ollivier, ICLR 2018).
 
-        Raises `InputError` as `check_start` does.
+        Raises `InputError` as `check_init` does.
         """
-        self.check_start(scheme, forget_bias)
+        self.check_init(scheme, forget_bias)
         for name, parameter in self.named_parameters():
             if name.startswith("b_"):
                 parameter.zero_()
@@ -102,7 +102,7 @@ class RecurrentNetwork(nn.Module):
         return [f"W_{gate}h{direction}" for direction in self.directions for gate in self.recurrent]
 
     @classmethod
-    def check_start(cls, scheme, forget_bias):
+    def check_init(cls, scheme, forget_bias):
         """Raise `InputError` for an unknown scheme, a latch of a network that has none, and for a `forget_bias` without
         a forget gate or beside "latch"."""
         if scheme not in INITS:
@@ -115,7 +115,7 @@ class RecurrentNetwork(nn.Module):
             raise InputError("--init latch sets all biases: leave out --forget_bias")
 
     def spread_thresholds(self, W, b):
-        """For raw digits, W x + b = W (x - theta), theta uniform on 0–9 for each unit: a thermometer code."""
+        """For raw digits set b so that W x + b = W (x - theta), theta uniform on 0–9: a thermometer code."""
         if self.input_dim == 1:
             b.copy_(-W[:, 0] * torch.empty_like(b).uniform_(0, 9))
 

@@ -1,6 +1,6 @@
 """What every training run shares, in Part 1 and Part 2: device, seeds, an output folder, checkpoints, resuming.
 
-A run is one folder with `config.json` (its flags), `metrics.csv` (a row per evaluation) and `checkpoint.pt` (what it
+A run is one folder with `config.json` (its flags), `metrics.csv` (a row per `log`) and `checkpoint.pt` (what it
 takes to go on bit-identically). The train scripts keep their loop in plain sight and use this module like so:
 
     config, device = run.begin(SCRIPT, config)     # torch's settings, seed; with --resume the flags of that run
@@ -99,8 +99,8 @@ def begin(script, config):
             if now != then and name == "train_steps" and saved.get("schedule") == "cosine":
                 raise InputError(f"--train_steps stays {then}: --schedule cosine was planned for so many updates")
             if now != then and name not in MAY_CHANGE and not (name == "train_steps" and now > then):
-                raise InputError(f"--{name} is {then} in the run to resume, not {now}; only --train_steps may "
-                                 "change, to a larger number")
+                raise InputError(f"--{name} is {then} in the run to resume, not {now}: that cannot change "
+                                 "(--train_steps may grow)")
             saved[name] = now
         config = Namespace(**saved, output=config.output, resume=True)
     elif config.output is not None:
@@ -218,7 +218,7 @@ class Run:
             print(f"update {step}/{self.config.train_steps}  {line}", flush=True)
 
     def save(self, step):
-        """Write the checkpoint after update `step`: atomically, and when the metrics up to it are on the disk."""
+        """Write the checkpoint after update `step`: atomically, once the metrics up to it are on the disk."""
         for name, part in self.parts.items():
             if isinstance(part, torch.nn.Module) and not finite(part.state_dict()):
                 raise Diverged(f"the weights of the {name} are no longer finite after update {step}")

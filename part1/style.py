@@ -54,7 +54,7 @@ def fingerprint(sources):
 def check_replaceable(path):
     """Raise `InputError` where `path` is a folder, or a file that was not made here: it lacks the mark of `save`."""
     if path.is_dir() or path.exists() and b"sha256:" not in path.read_bytes():
-        raise InputError(f"{files.display(path)} is there and was not made here; remove it or choose another name")
+        raise InputError(f"{files.display(path)} exists but was not made here; remove it or choose another name")
 
 
 def targets(path):

@@ -105,7 +105,7 @@ class Cell:
         return {name: value for name, value in self.settings.items() if name != "device"}
 
     def result(self):
-        """What `part1.train.train` returned for this cell, or None.
+        """The `part1.train.summary` of this cell, or None.
 
         `InputError` where the cell was run with other settings, or its files are damaged.
         """
@@ -169,7 +169,7 @@ def make_cells(output, name, models=None, lengths=None, seeds=None, settings=Non
             for more in (preset.settings, preset.by_model.get(model, {}), *by_length, settings or {}):
                 vars(config).update(more)
             data = train.DATASETS[config.dataset]
-            config.model_type, config.input_length, config.seed = model, length - data.unread, seed
+            config.model_type, config.input_length, config.seed = model, length - data.offset, seed
             train.complete(config)
             folder = Path(output) / "cells" / f"{model}_{data.letter}{length}_seed{seed}"
             flags = {name: value for name, value in vars(config).items() if name not in run.NOT_TRAINED}
@@ -209,7 +209,7 @@ def set_up_worker():
 
 
 def work(cell):
-    """`run_cell` in a worker, which dies of SIGTERM: while it trains, after it has saved."""
+    """`run_cell` in a worker: at SIGTERM the training saves, then the worker dies of it."""
     try:
         return run_cell(cell)
     except cli.Interrupted as stop:

@@ -51,7 +51,7 @@ def make_parser():
     add("--input_length", type=cli.positive_int, default=10,
         help="digits read, T - 1 for a palindrome of length T; for the datasets of 2020 their L")
     add("--input_dim", type=cli.positive_int, default=1,
-        help="1: the digit itself; the size of the alphabet (10; 3; random_combinations: L): its one-hot vector, which "
+        help="1: the digit itself; the number of symbols (10, 3 or L, by --dataset): its one-hot vector, which "
         "learns faster")
     add("--num_classes", type=cli.positive_int, help="outputs (default: the dataset's: 10, 2 or L)")
     add("--num_hidden", type=cli.positive_int, default=128, help="hidden units")
@@ -103,7 +103,7 @@ def complete(config):
         config.input_dim = dataset.alphabet
     if config.input_dim not in (1, dataset.alphabet):
         raise InputError(f"--input_dim is 1 or {dataset.alphabet} for this dataset, not {config.input_dim}")
-    MODELS[config.model_type].check_start(config.init, config.forget_bias)
+    MODELS[config.model_type].check_init(config.init, config.forget_bias)
     if config.init == "latch" and not dataset.label_is_first:
         raise InputError("--init latch holds the first symbol, which does not tell the label of this dataset")
 

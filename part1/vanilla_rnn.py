@@ -6,7 +6,7 @@ from part1.recurrent import RecurrentNetwork
 
 
 class VanillaRNN(RecurrentNetwork):
-    """The vanilla recurrent network: all it knows passes through one tanh per step, so its memory fades.
+    """The vanilla recurrent network: all it knows passes through one tanh per step, so gradients fade.
 
     Parameters W_hx, W_hh, b_h, W_ph, b_p; for the arguments see `RecurrentNetwork`.
     """

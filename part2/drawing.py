@@ -41,8 +41,8 @@ def learning_curves(runs, path, sources=(), baselines=()):
 def measures(samples, context, path, sources=()):
     """Draw the results of `part2.measure`, each a dict {model: rows}; returns the PNG's path.
 
-    A panel for each measure of the samples against tau, bars for the 95 % interval of the mean, crosses for the largest
-    value, grey or dashes for the held-out text; and a panel for the bits after a context, bars for standard errors.
+    A panel for each measure of the samples against tau, bars for the 95 % interval of the mean, crosses for the longest
+    copy of all, dashes for the held-out text; and a panel for the bits after a context, bars for standard errors.
     """
     names = [name for name in dict.fromkeys(row["measure"] for rows in samples.values() for row in rows)
              if name != "period"]  # of the loops, whose share is drawn

@@ -27,13 +27,13 @@ from part2 import drawing, train_text
 from part2.generate import beam_search, generate, load
 from part2.texts import distinct, known_words, longest_copies, period, words
 
-TEMPERATURES = (0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 4.0, None)  # None: greedy, of which a text is its first character's
+TEMPERATURES = (0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 4.0, None)  # None: greedy; the first character decides the text
 CONTEXTS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500)
 BEAM_SIZES = (5, 10)
 
 
 @torch.inference_mode()
-def surprise(model, vocabulary, texts, context=1):
+def nll_bits(model, vocabulary, texts, context=1):
     """Bits of each character of `texts` (of one length) after the first `context`: float64 (texts, length - context).
 
     The network reads each text from a zero state.
@@ -55,7 +55,7 @@ def measures(model, vocabulary, texts, book):
         "loops": np.isfinite(periods).astype(float),  # ends in a loop, of at most a third of its length
         "period": periods,  # characters of that loop
         "longest copy": longest_copies(texts, book).astype(float),  # characters of it that stand in the training text
-        "bits": surprise(model, vocabulary, texts).mean(axis=1)}  # per character, under the model
+        "bits": nll_bits(model, vocabulary, texts).mean(axis=1)}  # per character, under the model
 
 
 def bootstrap(values, seed=0, times=2000):
@@ -94,7 +94,7 @@ def context_rows(model, vocabulary, held_out, positions):
     for context in CONTEXTS:
         if context <= longest:
             texts = [held_out[place - context:place + 1] for place in places]
-            bits = surprise(model, vocabulary, texts, context)[:, 0]
+            bits = nll_bits(model, vocabulary, texts, context)[:, 0]
             gain = None if before is None else before - bits
             yield {"context": context, "positions": len(bits), "bits": bits.mean(), "standard_error": error(bits),
                    "gain": gain if gain is None else gain.mean(), "gain_error": gain if gain is None else error(gain)}
@@ -102,7 +102,7 @@ def context_rows(model, vocabulary, held_out, positions):
 
 
 def agreement(text, true):
-    """How many characters of `text` and `true` (of one length) agree before the first other, and the share in all."""
+    """How many characters of `text` and `true` (of one length) match before a mismatch, and the share that match."""
     equal = [one == other for one, other in zip(text, true)]
     return (equal + [False]).index(False), sum(equal) / len(equal)
 
@@ -121,7 +121,7 @@ def beam_rows(model, vocabulary, held_out, prompts, length, seed, begin=50, samp
             texts[f"{beams} beams"] = [beam_search(model, vocabulary, size, prompt, beams)[0][0]]
         texts["sample"] = generate(model, vocabulary, size, prompt, 1.0, samples, run.generator(seed, f"prompt {k}"))
         for method, group in texts.items():
-            log_p = -np.log(2) * surprise(model, vocabulary, group, begin).mean()
+            log_p = -np.log(2) * nll_bits(model, vocabulary, group, begin).mean()
             agree, equal = np.mean([agreement(text[begin:], true) for text in group], axis=0)
             yield {"prompt": prompt, "method": method, "length": length, "log_probability": log_p, "agree": agree,
                    "equal": equal, "distinct": np.mean([distinct(text[begin:]) for text in group]),

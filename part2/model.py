@@ -15,7 +15,7 @@ class TextGenerationModel(nn.Module):
         vocabulary_size: number of characters, K.
         lstm_num_hidden: units of each of `lstm_num_layers` layers.
         dropout_keep_prob: share of a layer's outputs that training keeps (1: no dropout).
-        recurrent_keep_prob: share of the weights from state to state that training keeps, the same ones at all steps:
+        recurrent_keep_prob: share of the recurrent weights that training keeps, the same ones at all steps:
             weight drop (Merity, Keskar & Socher, 2018).
     """
 
@@ -74,7 +74,7 @@ def bf16_kernels(device):
 
 @contextlib.contextmanager
 def autocast(device, precision, kernels=True):
-    """A forward pass in "fp32", or in "bf16" where that is safe; without `kernels` for it, by torch's own."""
+    """Forward passes in "fp32", or in "bf16" by autocast; `kernels=False` does without oneDNN."""
     onednn = torch.backends.mkldnn.enabled
     torch.backends.mkldnn.enabled = onednn and kernels
     try:

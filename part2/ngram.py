@@ -70,7 +70,7 @@ def parse_args(argv=None):
     add("--strip_gutenberg", action="store_true", help="leave out Project Gutenberg's header and licence")
     add("--eval_fraction", type=cli.number(float, above=0, below=1), default=0.05,
         help="share of the text, at its end, to hold out and measure on")
-    add("--longest", type=cli.number(int, at_least=1, at_most=100), default=7, metavar="N", help="of the n-grams")
+    add("--longest", type=cli.number(int, at_least=1, at_most=100), default=7, metavar="N", help="largest n")
     add("--output", type=cli.path, default=files.ROOT / "runs" / "ngram", help="folder of the results")
     return parser.parse_args(argv)
 

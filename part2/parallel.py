@@ -42,7 +42,7 @@ def begin(script, config):
     if not LAUNCHED:
         return run.begin(script, config)
     if config.output is None:
-        raise cli.InputError("with torchrun --output is needed, the folder of the run")
+        raise cli.InputError("torchrun needs --output, the folder of the run")
     restarts = os.environ["TORCHELASTIC_RESTART_COUNT"]
     config.resume |= restarts != "0" and (config.output / "checkpoint.pt").exists()
     config, device = run.begin(script, config)

@@ -18,14 +18,14 @@ def known_words(text, known):
 
 
 def distinct(text, n=5):
-    """Share of different ones among the sequences of n characters in `text`: 1 if nothing repeats."""
+    """Distinct n-character sequences of `text` as a share of all of them: 1 if nothing repeats."""
     pieces = [text[k:k + n] for k in range(len(text) - n + 1)]
     return len(set(pieces)) / len(pieces)
 
 
 def period(text):
-    """Characters of the loop in which `text` ends: the least p for which its last third stands also p earlier; NaN if
-    there is no p of at most a third."""
+    """Characters of the loop in which `text` ends: the least p such that its last third also occurs p earlier; NaN
+    if none is at most a third."""
     third = len(text) // 3
     return next((p for p in range(1, third + 1) if text[-third:] == text[-third - p:-p]), np.nan)
 

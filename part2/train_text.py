@@ -76,7 +76,7 @@ def parse_args(argv=None):
     add("--dropout_keep_prob", type=cli.number(float, above=0, at_most=1), default=1.0,
         help="share of each layer's outputs that dropout keeps")
     add("--recurrent_keep_prob", type=cli.number(float, above=0, at_most=1), default=1.0,
-        help="share of the weights from state to state that an update keeps: weight drop")
+        help="share of the recurrent weights that an update keeps: weight drop")
     add("--carry_state", action="store_true",
         help="go through the text in --batch_size streams, each window after the last and on from its state, to learn "
              "from more than T characters back (default: random windows from a zero state)")

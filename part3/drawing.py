@@ -2,7 +2,7 @@
 
     python -m part3.gcn --edition 2020 --figure runs/gcn_2020
 
-Q3.2 b at a glance. The information flows from left to right: column k holds the nodes that update k reaches.
+Q3.2 b at a glance. Column k holds the nodes that update k reaches, except in the fixed layout of A to F.
 """
 import numpy as np
 
@@ -30,7 +30,7 @@ def positions(graph, source):
 
 
 def draw_update(axes, graph, x, size, distance, update, target):
-    """One panel: nodes of `size` points, coloured when reached; the edges that this update reached them over strong."""
+    """One panel: nodes of `size` points, coloured when reached; the edges that this update used, thick."""
     i, j = graph.rows, graph.indices
     carries = (distance[i] == update - 1) & (distance[j] == update) & (update > 0)
     for edges, looks in ((i < j, {"color": style.GREY, "linewidth": 1, "zorder": 1}),

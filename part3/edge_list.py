@@ -48,7 +48,7 @@ def typed_edges(text):
 def read_edge_list(path):
     """`Neighbours` of the edge list in the file `path`; names are `str`, in `in_order`.
 
-    Raises `OSError` for an unreadable file and `InputError` for a malformed line, no edge at all or what is not UTF-8.
+    Raises `OSError` for an unreadable file and `InputError` for a malformed line, no names or text that is not UTF-8.
     """
     try:
         lines = unicodedata.normalize("NFC", Path(path).read_text(encoding="utf-8-sig")).splitlines()

@@ -119,7 +119,7 @@ def _edges_from(graph, degree, nodes):
 
 def breadth_first(graph, source, target=None):
     """Distances from `source` in edges, and the node before each node on a shortest path; both int (N,), -1 where there
-    is no path. Nodes are positions; a `target` ends the search at its level, and what lies further counts as no path.
+    is none. Nodes are positions; a `target` ends the search at its level, and what lies further counts as no path.
 
     A level is expanded whole, from whichever side has fewer edges: from the frontier to the unseen nodes, or from the
     unseen nodes back to the frontier (Beamer, Asanović & Patterson, SC 2012), which halves the time on a random graph

@@ -36,7 +36,7 @@ PROBLEM = re.compile(  # lines of LaTeX's log and BibTeX's that somebody should 
 
 
 def missing():
-    """What of LaTeX is not here, as text; empty when all is."""
+    """Which part of LaTeX is missing, as text; '' if none."""
     if not shutil.which("pdflatex"):
         return "LaTeX is not installed"
     return "" if shutil.which("latexmk") else "pdflatex is here, but not latexmk, which runs it"

@@ -38,7 +38,7 @@ def escape(text):
 
 
 def number(value, digits=2):
-    """A number with `digits` digits after the point; a whole one with thin spaces between thousands."""
+    """A number with `digits` digits after the point; a whole one from 10,000 with thin spaces."""
     if isinstance(value, (int, np.integer)):
         text = f"{value:,}".replace(",", r"\,") if abs(value) >= 10_000 else str(value)
     else:

@@ -1,6 +1,6 @@
-"""The page of the quick studies: one HTML file that opens by double click, without a network and without scripts.
+"""The page of the quick studies: one HTML file that opens with a double click, needs no network, runs no scripts.
 
-`write` makes it from the results and figures that there are; `report.reproduce` does so after every study, so that the
+`write` makes it from the results and figures that exist; `report.reproduce` does so after every study, so that the
 page can be watched while it grows. Its style is in page.css; everything is copied into the file, figures as PNG.
 """
 import base64
@@ -168,7 +168,7 @@ SECTIONS = (
     Section("How far they remember", "Questions 1.3 and 1.6 of 2019", ("latch", "lengths"), sweep_section,
             "horizon", "The share of the seeds that solve palindromes of T digits, from 0 to 1 in the lane of each "
             "setting, with its 95 % interval (dots: the accuracy of each seed), and the updates that takes, with the "
-            "range over the seeds. A latch is a network whose first digit decides its state for good; orthogonal "
+            "range over the seeds. Latch: initial weights that let the first digit decide the state; orthogonal "
             "recurrent weights (RNN) and chrono gate biases (LSTM) start with a long memory."),
     Section("Gradients through time", "Question 1.7 of 2019", ("gradients",), gradients_section,
             "gradients", "The gradient of the last step's loss that reaches each time step of an untrained network: "
@@ -176,7 +176,7 @@ SECTIONS = (
             "dotted: raw ones."),
     Section("Binary palindromes, at reduced size", "Questions 1.3 and 1.4 of 2020", ("binary",), sweep_section,
             "binary", "Accuracy and loss on the evaluation set during the training: each seed, and the mean over "
-            "the seeds. The dashed line is the best guess of one that has not looked. Below, the label's entropy, and "
+            "the seeds. The dashed line is the best blind guess. Below, the label's entropy, and "
             "what is left of it when the last three bits are known."),
     Section("A text model", "Questions 2.1 to 2.3", ("text",), text_section, "text", "Loss and accuracy "
             "of the next character during the training, on the training text (thin) and on held-out text. Dashed: "

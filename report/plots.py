@@ -3,7 +3,7 @@
     python -m report.plots                                                 # report/results to report/figures
     python -m report.plots --results runs/quick/results --figures runs/quick/figures
 
-Which figure is drawn from which result file, and by whom, stands in `FIGURES`; `report.reproduce` uses it too.
+`FIGURES` says which figure is drawn from which result files by which function; `report.reproduce` uses it too.
 """
 import sys
 import tempfile

@@ -13,7 +13,7 @@ from part1.cli import InputError
 WRITERS = {"text": "course's", "text_best": "best"}  # text models that are measured, by what their settings are called
 # A kind is what a value must be, in words, and the test of it.
 text = "text", lambda value: isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
-whole = "a whole number from 0 on", lambda value: type(value) is int and 0 <= value < 2**53
+whole = "a non-negative integer", lambda value: type(value) is int and 0 <= value < 2**53
 number = "a number", lambda value: type(value) in (int, float) and abs(value) < 1e300
 share = "a number from 0 to 1", lambda value: number[1](value) and 0 <= value <= 1
 number_or_nothing = "a number or nothing", lambda value: value is None or number[1](value)

@@ -46,7 +46,7 @@ class Study:
 
     @property
     def again(self):
-        """The command line that makes the study again, elsewhere; of the quick preset, which the page shows."""
+        """The command line that repeats a quick study in another folder; the page shows it."""
         return f"python -m {self.command} --output runs/again/{self.name}"
 
     @property
@@ -215,7 +215,7 @@ class GraphStudy(Study):
 
 
 def sweep_study(name, about, flags, curves=False):
-    """The study that makes `name`.csv, the table of a sweep, and on wish its curves."""
+    """The study that makes `name`.csv, the table of a sweep, optionally its curves."""
     results = {f"{name}.csv": "results.csv"} | ({f"{name}_curves.csv": "curves.csv"} if curves else {})
     return SweepStudy(about, results, f"part1.sweep {flags}")
 

@@ -5,7 +5,7 @@
 
 The archive keeps the repository's folders and holds what `FILES` lists, with the course's books that the results were
 trained on (from `assets/books/`, by sha256), and nothing else. The same content gives the same bytes. It is unpacked in
-a temporary folder, and the test suite is run from there; only then it appears under its name.
+a temporary folder, and the test suite is run from there; only then does it get its name.
 """
 import io
 import re

@@ -171,7 +171,7 @@ def rates_table(zero, chrono):
 
 
 def settled(curve):
-    """The first update from which on the accuracy stays at least `SOLVED`, or None."""
+    """The first update from which the accuracy stays at least `SOLVED`, or None."""
     wrong = [k for k, row in enumerate(curve) if row["accuracy"] < SOLVED]
     after = curve[wrong[-1] + 1:] if wrong else curve
     return after[0]["step"] if after else None
@@ -674,7 +674,7 @@ def write_all(results, generated):
     contents = generate(load(results))
     for path in (generated / name for name in contents):
         if path.exists() and not path.read_bytes().startswith(MARK.encode()):
-            raise cli.InputError(f"{files.display(path)} is there and was not made here; remove it or rename it")
+            raise cli.InputError(f"{files.display(path)} exists but was not made here; remove it or rename it")
     generated.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         files.write_atomically(generated / name, content.encode())

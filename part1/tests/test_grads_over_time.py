@@ -127,8 +127,8 @@ def test_wrong_checkpoints_are_one_line(checkpoints, tmp_path, refused):
     torn = tmp_path / "torn.pt"
     torn.write_bytes(checkpoints["RNN"].read_bytes()[:-50])
     output = tmp_path / "output"
-    for file, message in [(torn, "torn"), (tmp_path, "checkpoint.pt meant?"), (tmp_path / "none.pt", "no checkpoint"),
-                          (checkpoints["longer"], "another --input_length")]:
+    for file, message in [(torn, "torn"), (tmp_path, f"try {tmp_path / 'checkpoint.pt'}"),
+                          (tmp_path / "none.pt", "no checkpoint"), (checkpoints["longer"], "another --input_length")]:
         assert message in refused(grads_over_time, "--checkpoint", checkpoints["RNN"], file, "--output", output)
     assert not output.exists()
 

@@ -76,7 +76,7 @@ def test_latched_units_keep_their_sign_and_naive_ones_do_not():
         for start in ("latch", "naive"):
             torch.manual_seed(0)
             network = train.make_model(look_inside.flags_of(model, 30, 0, **look_inside.STARTS[start]))
-            keep_sign[start] = look_inside.kept_and_gates(network, data.batch(50)[0])["keep_sign"]
+            keep_sign[start] = look_inside.state_row(network, data.batch(50)[0])["keep_sign"]
             readable[start] = look_inside.readable(network, data, 0)
         assert keep_sign["latch"] > 0.95 > 0.3 > keep_sign["naive"] and readable["latch"] > 0.99
         assert model == "RNN" or readable["naive"] < 0.2
@@ -153,7 +153,7 @@ def test_slopes_and_gates_are_those_of_a_loop_over_numbers(name):
         c = candidate * gates["i"][-1] + c * gates["f"][-1]
         h = math.tanh(c) * sigmoid(a["o"])
         slopes.append(1 - math.tanh(c) ** 2)
-    row = look_inside.kept_and_gates(network.double(), torch.tensor([[2, 5, 3]]))
+    row = look_inside.state_row(network.double(), torch.tensor([[2, 5, 3]]))
     assert row["slope"] == pytest.approx(sum(slopes) / 3)
     if name == "RNN":
         assert row["mean_field"] == pytest.approx(math.sqrt(sum(slope**2 for slope in slopes) / 3))
@@ -163,8 +163,8 @@ def test_slopes_and_gates_are_those_of_a_loop_over_numbers(name):
 
 
 def test_a_gru_has_no_tanh_units_and_a_palindrome_of_two_no_later_digit():
-    assert look_inside.kept_and_gates(train.MODELS["GRU"](3, 1, 4, 10), PalindromeDataset(4).batch(5)[0])["slope"] is None
-    row = look_inside.kept_and_gates(LSTM(1, 1, 4, 10), PalindromeDataset(2).batch(5)[0])
+    assert look_inside.state_row(train.MODELS["GRU"](3, 1, 4, 10), PalindromeDataset(4).batch(5)[0])["slope"] is None
+    row = look_inside.state_row(LSTM(1, 1, 4, 10), PalindromeDataset(2).batch(5)[0])
     assert 0 < row["i_first"] < 1 and row["i_later"] is None
 
 
@@ -172,7 +172,7 @@ def test_only_trained_networks_of_decimal_palindromes_read_other_lengths(tmp_pat
     train.train(train.parse_args(f"--dataset binary_palindrome --input_length 2 --train_steps 1 --eval_size 9 "
                                  f"--output {tmp_path / 'run'}".split()), quiet=True)
     assert "--checkpoint" in refused(evaluate, "--output", tmp_path)
-    assert "only decimal palindromes" in refused(evaluate, "--checkpoint", tmp_path / "run" / "checkpoint.pt",
+    assert "trained on decimal palindromes" in refused(evaluate, "--checkpoint", tmp_path / "run" / "checkpoint.pt",
                                                  "--output", tmp_path)
 
 

@@ -394,7 +394,7 @@ def test_typed_flags_win_over_the_presets_and_cells_asked_for_twice_run_once():
     ("--input_dim 3", "1 or 10"), ("--device cuda:7", "cuda:7"), ("--cell 0 --device cuda:7", "cuda:7"),
     ("--seed=3", "--seed is not for a sweep"), ("--resume", "--resume is not"), ("--input_length 4", "--input_length"),
     ("--epochs 3", "--epochs 3"), ("stray", "stray"), ("--forget_bias 1", "no forget gate"),
-    ("--dataset binary_palindrome --input_dim 3", "even number from 2 on, not 5"), ("--collect", "no cell is done"),
+    ("--dataset binary_palindrome --input_dim 3", "even number > 0, not 5"), ("--collect", "no cell is done"),
     ("--output /proc/sweep", "/proc/sweep"), ("--output /dev/null", "/dev/null")])
 def test_wrong_flags_are_one_line_and_nothing_is_written(flags, hint, tmp_path, refused, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -48,7 +48,7 @@ def test_the_longest_copy_is_the_longest_common_piece():
 
 def test_surprise_is_the_negative_logarithm_of_the_probability(make):
     model, texts = make(), ["abcdefgabcdefgab", "gggggggggggggggg", "badcafebadcafeba"] * 20
-    bits = measure.surprise(model, SEVEN, texts, 4)
+    bits = measure.nll_bits(model, SEVEN, texts, 4)
     assert bits.shape == (60, 12)
     for text, row in zip(texts[:3], bits):
         assert -row.sum() * np.log(2) == pytest.approx(log_probability(model, SEVEN, text, text[:4]))

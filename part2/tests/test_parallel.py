@@ -190,7 +190,7 @@ def test_a_wrong_flag_is_one_line(more, message, flags, launch, tmp_path):
 
 def test_the_folder_must_be_named(flags, launch):
     statuses, printed = launch(2, *flags)
-    assert statuses == [2, 0] and "--output is needed" in last_line(printed)
+    assert statuses == [2, 0] and "torchrun needs --output" in last_line(printed)
 
 
 def test_a_network_interface_that_is_not_there_is_named(flags, launch, tmp_path):

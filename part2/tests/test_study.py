@@ -1,4 +1,4 @@
-"""The study of a text model from training to figure, and the look inside a trained one."""
+"""The study of a text model from training to figure, and the heat strip of one."""
 import os
 import re
 

@@ -1,2 +1,2 @@
-"""Fixtures and settings of Part 1's tests."""
+"""Fixtures of Part 3's tests."""
 from part1.tests.conftest import call  # noqa: F401 (a fixture)

@@ -142,7 +142,7 @@ def test_nodes_stand_in_columns_by_distance_and_apart():
     (["--edge_list", "bad.txt"], "line 3 of bad.txt: expected two names separated by white space, not 'x y z'"),
     (["--edge_list", "big.txt", "--source", "0", "--target", "1", "--figure", "out"],
      "a figure shows up to 60 nodes, and this graph has 61"),
-    (["--figure", ""], "must name a file"), (["--figure", ".png"], "cannot be written"), (["--figure", "taken.pdf"], "taken.png is there and was not made here"),
+    (["--figure", ""], "must name a file"), (["--figure", ".png"], "cannot be written"), (["--figure", "taken.pdf"], "taken.png exists but was not made here"),
     (["--figure", "bad.txt/x"], "bad.txt"),
 ])
 def test_wrong_input_is_one_line_and_writes_nothing(call, tmp_path, monkeypatch, argv, says):

@@ -92,7 +92,7 @@ def test_a_figure_is_drawn_from_the_results_that_are_there(tmp_path):
 def test_figures_replace_their_own_files_only_all_or_none(tmp_path, no_rendering):
     (tmp_path / "text_second.png").write_bytes(b"a picture of the user's own")
     (tmp_path / "holiday.png").write_bytes(b"another")
-    with pytest.raises(InputError, match="text_second.png is there and was not made here"):
+    with pytest.raises(InputError, match="text_second.png exists but was not made here"):
         plots.draw(RESULTS, tmp_path, ["text", "text_second"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["holiday.png", "text_second.png"]
     for _ in range(2):

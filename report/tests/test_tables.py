@@ -36,7 +36,7 @@ def test_writing_tables_touches_no_other_file_and_a_missing_or_damaged_result_is
     tables.write_all(results, generated)
     assert (generated / "thesis.tex").read_text() == "mine"
     (generated / "inside.tex").write_text("mine")
-    with pytest.raises(InputError, match="inside.tex is there and was not made here"):
+    with pytest.raises(InputError, match="inside.tex exists but was not made here"):
         tables.write_all(results, generated)
     assert (generated / "inside.tex").read_text() == "mine"
     damaged = results / "lengths.csv"
