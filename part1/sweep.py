@@ -3,7 +3,7 @@
     python -m part1.sweep                                                  # all three networks at the best settings
     python -m part1.sweep --model_type LSTM --palindrome_lengths 50 100 200 --seeds 0 1 2 3 4
     python -m part1.sweep --preset 2020D                                   # the 2020 edition's learning curves
-    sbatch --array=0-119 part1/sweep.sbatch --preset tuned                 # on a cluster, one task per cell
+    sbatch --array=0-124 part1/sweep.sbatch --preset tuned                 # on a cluster, one task per cell
 
 Every cell (network, length, seed) is one independent run of `part1.train` in a folder of its own. The same command goes
 on where it was interrupted. The output folder gets `results.csv` (a row per cell with every setting), `curves.csv` (a
@@ -59,7 +59,7 @@ PRESETS = {
     "tuned": Preset(
         "the settings found best",
         {"RNN": [5, 10, 15, 20, 30, 40, 50, 100], "LSTM": [5, 10, 15, 20, 30, 50, 100, 200, 300],
-         "PeepLSTM": [5, 10, 15, 20, 30, 50, 100]},
+         "PeepLSTM": [5, 10, 15, 20, 30, 50, 100, 300]},
         ONE_HOT, {"RNN": RNN_FLAGS | {"optimizer": "adam"}, "LSTM": LSTM_ADAM_FLAGS,
                   "PeepLSTM": LSTM_ADAM_FLAGS}),
     "rmsprop": Preset(

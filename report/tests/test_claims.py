@@ -52,6 +52,7 @@ def length_claims(r):
             accuracies(naive["LSTM"][30])) < 0.12,
         "sanity-check": right(official["RNN"][5] + official["LSTM"][5]),
         "lstm-reaches-further": longest(tuned["LSTM"]) == max(tuned["LSTM"]) > 100 > longest(tuned["RNN"]),
+        "peephole-fails": longest(tuned["PeepLSTM"]) < 300 == max(tuned["PeepLSTM"]),
         "longer-is-solved": right(r["longer.csv"]),
     }
 
