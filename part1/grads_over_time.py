@@ -65,8 +65,9 @@ def trained(checkpoints, curve=None):
     networks, curves = [], {}
     for path in checkpoints:
         checkpoint = run.load_checkpoint(path, train.SCRIPT)
+        run.check_flags(path, train.SCRIPT, checkpoint["config"])
+        flags = Namespace(**checkpoint["config"])
         try:
-            flags = Namespace(**checkpoint["config"])
             model = train.make_model(flags)
             model.load_state_dict(checkpoint["parts"]["model"])
             model.requires_grad_(True)  # of a run with --freeze_recurrent too

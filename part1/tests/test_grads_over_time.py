@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from part1 import drawing, files, grads_over_time, look_inside, run, style, train
+from part1 import drawing, evaluate, files, grads_over_time, look_inside, run, style, train
 from part1.dataset import PalindromeDataset
 from part1.tests.test_networks import randomized
 
@@ -131,6 +131,15 @@ def test_wrong_checkpoints_are_one_line(checkpoints, tmp_path, refused):
                           (tmp_path / "none.pt", "no checkpoint"), (checkpoints["longer"], "another --input_length")]:
         assert message in refused(grads_over_time, "--checkpoint", checkpoints["RNN"], file, "--output", output)
     assert not output.exists()
+
+
+@pytest.mark.parametrize("value", [torch.zeros(2), "3", None, -1])
+def test_a_checkpoint_with_flags_that_cannot_be_is_refused(value, checkpoints, tmp_path, refused):
+    content = torch.load(checkpoints["RNN"], weights_only=True)
+    torch.save(content | {"config": content["config"] | {"seed": value}}, tmp_path / "checkpoint.pt")
+    flags = ["--checkpoint", tmp_path / "checkpoint.pt", "--output", tmp_path / "output"]
+    for script in (grads_over_time, evaluate, look_inside):
+        assert "has other flags than this version of part1.train" in refused(script, *flags)
 
 
 @pytest.mark.parametrize("flags, hint", [
